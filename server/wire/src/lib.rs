@@ -1,0 +1,8 @@
+//! The words that both sides of a wire must agree on, bit for bit: `FORMAT.md` in code.
+//!
+//! In: bytes from disks, files and peers. Out: checked values, and bytes again.
+//! Promise: no I/O, no clock, no environment; every length has bounds before it is used.
+
+pub mod range;
+
+pub use range::{BLOCK, ByteRange, GIB, KIB, MIB};
