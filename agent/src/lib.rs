@@ -6,3 +6,4 @@
 pub mod disk;
 pub mod extent;
 pub mod partition;
+pub mod transfer;
