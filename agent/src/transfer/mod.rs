@@ -3,6 +3,10 @@
 //! In: ids, packs, manifests. Out: the same, from the other side. Two doors, one house: capture and restore see traits.
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
+pub mod client;
+pub mod http;
+pub mod pin;
+
 use ramet_wire::api::{ErrorKind, ImageInfo};
 use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ChunkId, ImageId, PackName};
@@ -113,7 +117,7 @@ pub trait Upstream: Send + Sync {
     /// [`TransferError`].
     fn pack(&self) -> Result<Box<dyn PackSink>, TransferError>;
 
-    /// Publishes the image. `Err(Missing)` lists nothing: [`Commit::Missing`] does.
+    /// Publishes the image, or says which chunks are not there (any more).
     ///
     /// # Errors
     /// [`TransferError`].
