@@ -63,7 +63,7 @@ pub(super) fn check_gaps_of_any(scan: &Scan, size: u64) {
         last = Some(gap.end());
         assert!(partitions.iter().all(|p| p.intersect(*gap).is_none()), "gap {gap} touches a partition");
         let edge =
-            |at: u64| at % 4096 == 0 || at == size || partitions.iter().any(|p| p.start() == at || p.end() == at);
+            |at: u64| at.is_multiple_of(4096) || at == size || partitions.iter().any(|p| p.start() == at || p.end() == at);
         assert!(edge(gap.start()) && edge(gap.end()), "gap {gap} is not on blocks");
     }
     let sum = |ranges: &[ByteRange]| ranges.iter().map(|r| r.len()).sum::<u64>();

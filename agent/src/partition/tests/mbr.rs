@@ -69,8 +69,11 @@ fn a_moved_mbr_is_the_same_for_sfdisk() {
     assert!(matches!(error, PartitionError::DoesNotFit { number: 4, .. }), "{error}");
 }
 
+/// Type, first LBA, sectors.
+type RawRecord = (u8, u32, u32);
+
 /// A boot record with `records` of (type, start, sectors).
-fn boot_record(records: &[(u8, u32, u32)]) -> [u8; 512] {
+fn boot_record(records: &[RawRecord]) -> [u8; 512] {
     let mut sector = [0; 512];
     for (slot, &(kind, start, sectors)) in records.iter().enumerate() {
         let at = 446 + 16 * slot;
@@ -83,7 +86,7 @@ fn boot_record(records: &[(u8, u32, u32)]) -> [u8; 512] {
 }
 
 /// A disk with an extended partition over sectors 1000 to 9000 and the given EBRs.
-fn chained(ebrs: &[(u64, &[(u8, u32, u32)])]) -> Image {
+fn chained(ebrs: &[(u64, &[RawRecord])]) -> Image {
     let image = Image::new(8 * MIB);
     image.write(0, &boot_record(&[(0x83, 100, 500), (5, 1000, 8000)]));
     for &(lba, records) in ebrs {
