@@ -7,4 +7,5 @@ pub mod chunk;
 pub mod disk;
 pub mod extent;
 pub mod partition;
+pub mod progress;
 pub mod transfer;
