@@ -10,10 +10,11 @@ pub mod split;
 pub mod worker;
 
 use crate::disk::source::ReadAt;
-use crate::extent::{Extent, ExtentError};
+use crate::extent::{Extent, ExtentError, ExtentKind, Map};
 use crate::progress::Meter;
 use crate::transfer::{TransferError, Upstream};
 use pack::{Packed, Packer};
+use ramet_wire::ByteRange;
 use ramet_wire::manifest::Stored;
 use read::{Batch, Pool, ReadError, Reader, buffers};
 use segments::Segments;
@@ -27,12 +28,29 @@ pub struct Space {
     pub what: String,
     /// Its bytes.
     pub source: Arc<dyn ReadAt>,
-    /// Which of them matter, found again on every call.
-    pub extents: Box<dyn Fn() -> Extents + Send + Sync>,
+    /// Which of them matter.
+    pub extents: Extents,
 }
 
-/// Extents of a space, ascending.
-pub type Extents = Box<dyn Iterator<Item = Result<Extent, ExtentError>> + Send>;
+/// Which bytes of a space matter; walked anew on every pass.
+#[derive(Debug)]
+pub enum Extents {
+    /// As a content's map says.
+    Map(Arc<Map>),
+    /// Exactly these ranges, ascending and disjoint.
+    Ranges(Vec<ByteRange>),
+}
+
+impl Extents {
+    fn walk(&self) -> Box<dyn Iterator<Item = Result<Extent, ExtentError>> + Send + '_> {
+        match self {
+            Self::Map(map) => Box::new(map.extents()),
+            Self::Ranges(ranges) => {
+                Box::new(ranges.iter().map(|range| Ok(Extent { range: *range, kind: ExtentKind::Data })))
+            }
+        }
+    }
+}
 
 impl std::fmt::Debug for Space {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -110,7 +128,7 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
 
 fn read_all(mut reader: Reader, spaces: &[Space]) -> Result<(), ReadError> {
     for (index, space) in spaces.iter().enumerate() {
-        reader.space(index, &space.what, &space.source, (space.extents)())?;
+        reader.space(index, &space.what, &space.source, space.extents.walk())?;
     }
     Ok(())
 }
