@@ -154,8 +154,11 @@ pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
     }
 }
 
-/// The layout, after one complete walk through it, with the bytes of its data extents.
-fn believed(part: Arc<dyn ReadAt>, reader: Reader) -> Result<Option<(Box<dyn Layout>, u64)>, ExtentError> {
+/// A layout that was walked through once, and the bytes of its data extents.
+type Believed = (Box<dyn Layout>, u64);
+
+/// Walks through the whole layout once.
+fn believed(part: Arc<dyn ReadAt>, reader: Reader) -> Result<Option<Believed>, ExtentError> {
     let size = part.size();
     let Some(layout) = reader(part)? else {
         return Ok(None);
