@@ -115,7 +115,9 @@ pub enum CaptureError {
         source: ExtentError,
     },
     /// Something is mounted or held.
-    #[error("capturing {path}: partition {number} is in use by {by}; unmount it, or pass --force-mounted for an inconsistent copy")]
+    #[error(
+        "capturing {path}: partition {number} is in use by {by}; unmount it, or pass --force-mounted for an inconsistent copy"
+    )]
     Busy {
         /// Which disk.
         path: String,
@@ -241,8 +243,11 @@ fn whole_disk(size: u64) -> Entry {
 
 fn mapped(request: &Request, disk: &SourceDisk, entry: Entry) -> Result<Mapped, CaptureError> {
     let (path, number) = (disk.path.clone(), entry.number);
-    let window = Window::new(Arc::clone(&disk.source), entry.range)
-        .map_err(|source| CaptureError::Window { path: path.clone(), number, source })?;
+    let window = Window::new(Arc::clone(&disk.source), entry.range).map_err(|source| CaptureError::Window {
+        path: path.clone(),
+        number,
+        source,
+    })?;
     let window: Arc<dyn ReadAt> = Arc::new(window);
     let map_error = |source| CaptureError::Map { path: path.clone(), number, source };
     let busy = disk.busy.iter().find(|(range, _)| range.intersect(entry.range).is_some());
@@ -392,4 +397,3 @@ pub fn this_machine() -> Source {
         firmware: Some(firmware.to_owned()),
     }
 }
-

@@ -119,11 +119,7 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
         gathered?;
         Ok(segments.finish()?)
     });
-    let stored: Vec<Stored> = match stored {
-        Ok(stored) => stored,
-        Err(error) => return Err(error),
-    };
-    Ok(Outcome { stored, content: content.finish()?, segments: lists.finish()? })
+    Ok(Outcome { stored: stored?, content: content.finish()?, segments: lists.finish()? })
 }
 
 fn read_all(mut reader: Reader, spaces: &[Space]) -> Result<(), ReadError> {
