@@ -95,7 +95,7 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
     let reader = Reader::new(Pool::new(buffers(workers)), batches);
     let queue = Mutex::new(Some(queue));
     let mut segments = Segments::new(Worker::new(door, &lists)?, spaces.len());
-    let stored = std::thread::scope(|scope| {
+    let stored: Result<Vec<Stored>, ChunkError> = std::thread::scope(|scope| {
         let reading = scope.spawn(move || read_all(reader, spaces));
         let working: Vec<_> = (0..workers)
             .map(|_| {
