@@ -3,6 +3,8 @@
 //! In: the tables of FORMAT.md. Out: agreement with the constants.
 //! Promise: a limit cannot be changed in one place only.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use ramet_wire::{api, cutting, frame, manifest, name, pack, range, receipt, segment, sign, table};
 use std::collections::BTreeMap;
 

@@ -3,6 +3,8 @@
 //! In: `golden/v1/{valid,invalid}`. Out: agreement with the list here; each invalid one breaks exactly one rule.
 //! Promise: folder and list agree; existing samples are never changed. New ones: `-- --ignored write_new_samples`.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use ramet_wire::manifest::{Content, DiskImage, Manifest, PartitionImage, Source, Stored};
 use ramet_wire::pack::{self, PackBuilder};
 use ramet_wire::segment::{self, Record, RecordKind, SegmentRef};
