@@ -3,6 +3,18 @@
 //! In: bytes from disks, files and peers. Out: checked values, and bytes again.
 //! Promise: no I/O, no clock, no environment; every length has bounds before it is used.
 
+pub mod cutting;
+pub mod frame;
+pub mod id;
+pub mod manifest;
+pub mod name;
+pub mod pack;
 pub mod range;
+pub mod segment;
+pub mod sign;
+pub mod table;
 
+pub use id::{ChunkId, Fingerprint, ImageId, PackName, SegmentsDigest};
+pub use name::{ImageGlob, ImageName, ImageRef};
 pub use range::{BLOCK, ByteRange, GIB, KIB, MIB};
+pub use table::{Entry, Table, TableKind};
