@@ -90,5 +90,39 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'; 
 # human BYTES: for people.
 human() { numfmt --to=iec-i --suffix=B --format=%.2f "${1:-0}"; }
 
+# serve STATE: a server on a free port of 127.0.0.1, ended with the script. Sets SERVER_PID and what the agent reads
+# from its environment: RAMET_SERVER, RAMET_KEY, RAMET_TOKEN. $RAMET and $AGENT are the binaries.
+serve() {
+  local log=$1.log url
+  "$RAMET" serve --state "$1" --listen 127.0.0.1:0 </dev/null >"$log" 2>&1 &
+  SERVER_PID=$!
+  at_exit stop "$SERVER_PID"
+  for _ in {1..150}; do
+    url=$(sed -n 's/^listening on \(https:.*\)$/\1/p' "$log" | head -1)
+    [ -z "$url" ] || break
+    kill -0 "$SERVER_PID" 2>/dev/null || die "starting the server: it ended: $(tail -3 "$log")"
+    sleep 0.1
+  done
+  [ -n "$url" ] || die "starting the server: it did not say 'listening on' within 15 s; see $log"
+  RAMET_SERVER=$url
+  RAMET_KEY=$("$RAMET" key --state "$1")
+  RAMET_TOKEN=$("$RAMET" token add --state "$1" --scope capture,restore)
+  export RAMET_SERVER RAMET_KEY RAMET_TOKEN
+}
+
+# build: the two binaries as they ship; sets AGENT and RAMET. RAMET_BIN names a folder with others.
+build() {
+  if [ -z "${RAMET_BIN:-}" ]; then
+    (cd "$ROOT" && cargo build --quiet --release --locked --target "$MUSL" -p ramet-agent -p ramet-server)
+    RAMET_BIN=${CARGO_TARGET_DIR:-$ROOT/target}/$MUSL/release
+  fi
+  AGENT=$RAMET_BIN/ramet-agent RAMET=$RAMET_BIN/ramet
+  [ -x "$AGENT" ] || die "looking for the agent: there is no $AGENT"
+  [ -x "$RAMET" ] || die "looking for the server: there is no $RAMET"
+}
+
+# bytes_in FOLDER: what its files hold.
+bytes_in() { find "$1" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d", n }'; }
+
 # random_file FILE BYTES: incompressible and never zero by chance, as a used disk would be.
 random_file() { head -c "$2" /dev/urandom >"$1"; }
