@@ -8,7 +8,7 @@ use super::rounded::Rounded;
 use super::{ExtentError, peek::Peek};
 use crate::disk::source::ReadAt;
 use ramet_wire::ByteRange;
-use serde::{Deserialize, Serialize};
+pub use ramet_wire::manifest::Content;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,35 +29,6 @@ pub struct Extent {
     pub range: ByteRange,
     /// What shall happen with it.
     pub kind: ExtentKind,
-}
-
-/// What was recognised on a partition. Names are those of `blkid`'s TYPE where it has one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// `ext4`, `vfat`, `swap`, `swap (hibernated)`, `unknown`, …
-    pub kind: String,
-    /// As `blkid` prints it.
-    pub uuid: Option<String>,
-    /// As `blkid` prints it.
-    pub label: Option<String>,
-    /// As `blkid` prints it: `1.0`, `FAT32`, …
-    pub version: Option<String>,
-    /// `clean`, `needs recovery`, `dirty`, `mounted elsewhere`, `external journal UUID`, …
-    pub state: Option<String>,
-}
-
-impl Content {
-    /// Nothing is known about it.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self::of("unknown")
-    }
-
-    /// Only its name is known.
-    #[must_use]
-    pub fn of(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), ..Self::default() }
-    }
 }
 
 /// The extents of one kind of content, found again on every walk.

@@ -3,9 +3,17 @@
 //! In: bytes from disks, files and peers. Out: checked values, and bytes again.
 //! Promise: no I/O, no clock, no environment; every length has bounds before it is used.
 
+pub mod api;
+pub mod cutting;
+pub mod frame;
 pub mod id;
+pub mod manifest;
 pub mod name;
+pub mod pack;
 pub mod range;
+pub mod receipt;
+pub mod segment;
+pub mod sign;
 pub mod table;
 
 pub use id::{ChunkId, Fingerprint, ImageId, PackName, SegmentsDigest};
