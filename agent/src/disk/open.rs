@@ -266,6 +266,9 @@ impl Target {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let info = DiskInfo::of(path, &buffered)?;
+        if block && ioctl::is_read_only(&buffered).map_err(failed)? {
+            return Err(OpenError::ReadOnly { path: path.to_owned() });
+        }
         if let Some(number) = Disks::from_sysfs().partition_number(info.id) {
             return Err(OpenError::Partition { path: path.to_owned(), number });
         }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub enum ExtentKind {
     /// It is read and stored.
     Data,
-    /// It becomes zero on the target without being read: the unused tail of an inode table.
+    /// It becomes zero on the target without being read: the unused tail of an ext4 inode table, and blocks beside
+    /// superblock copies that are reserved for group descriptors to come.
     Zero,
 }
 
