@@ -7,6 +7,7 @@ pub mod capture;
 pub mod chunk;
 pub mod disk;
 pub mod extent;
+pub mod inspect;
 pub mod partition;
 pub mod progress;
 pub mod transfer;
