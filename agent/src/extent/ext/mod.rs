@@ -81,7 +81,7 @@ fn check_inodes(part: &dyn ReadAt, geometry: &Geometry) -> Result<(), ExtentErro
 struct Ext {
     part: Arc<dyn ReadAt>,
     geometry: Geometry,
-    /// Sorted and disjoint; at most 32 MiB.
+    /// Sorted and disjoint; at most 16 MiB.
     metadata: Vec<Piece>,
 }
 
