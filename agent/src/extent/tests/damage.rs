@@ -166,6 +166,8 @@ fn fields_that_only_ext4_has_are_bounded() {
     let both = (flags(0x64) | 0x10).to_le_bytes();
     let bigalloc = (flags(0x64) | 0x200).to_le_bytes();
     let cases: &[(Changes<'_>, &str)] = &[
+        (&[(0xe0, &[0xff, 0xff, 0, 0])], "journal is inode 65535, the last one is"),
+        (&[(0xe0, &[2, 0, 0, 0])], "journal superblock in block"),
         (&[(0xfe, &[32, 0])], "group descriptors of 32 bytes"),
         (&[(0xfe, &[96, 0])], "group descriptors of 96 bytes"),
         (&[(0xfe, &[0, 8])], "group descriptors of 2048 bytes"),

@@ -158,6 +158,25 @@ fn agrees_with_partclone_after_growing_and_a_new_uuid() {
     agrees(&image);
 }
 
+/// Old descriptor blocks first, those of new metagroups inside them: what growing leaves behind where no blocks were
+/// reserved for it.
+#[test]
+fn agrees_with_partclone_on_meta_bg_that_starts_later() {
+    let image = Image::ext(60 * MIB, "-t ext4 -b 1024 -O ^resize_inode,^64bit -N 4096");
+    let flags = u32::from_le_bytes(image.read(1024 + 0x60, 4).try_into().unwrap()) | 0x10;
+    run("debugfs", &["-w", "-R", &format!("set_super_value feature_incompat {flags}"), image.name()]);
+    run("debugfs", &["-w", "-R", "set_super_value first_meta_bg 1", image.name()]);
+    std::fs::OpenOptions::new().write(true).open(&image.path).unwrap().set_len(700 * MIB).unwrap();
+    run("resize2fs", &[image.name()]);
+    run("e2fsck", &["-fn", image.name()]);
+    {
+        let mount = image.mount("noinit_itable");
+        write_tree(&mount.0, 200, 8 * MIB);
+    }
+    assert!(run("dumpe2fs", &[image.name()]).contains("  Group descriptor at 262145"), "no metagroup of its own");
+    agrees(&image);
+}
+
 #[test]
 fn names_the_journal_of_a_file_system_with_an_external_one() {
     let journal = Image::ext(20 * MIB, "-O journal_dev -b 4096 -L logs");

@@ -137,3 +137,22 @@ fn ext4_with_an_unknown_ro_compat_flag_is_copied_whole() {
         with_field("feature_ro_compat", &(flags | bit).to_string(), &format!("unknown ro_compat flags {bit:#x}"));
     }
 }
+
+/// The flag in the superblock and the journal itself must both say that nothing waits.
+#[test]
+fn a_journal_with_something_in_it_is_believed_more_than_a_superblock_without_needs_recovery() {
+    for options in ["-t ext4 -b 1024", "-t ext3 -b 1024"] {
+        let image = Image::ext(60 * MIB, options);
+        let blocks = run("debugfs", &["-R", "blocks <8>", image.name()]);
+        let journal: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(image.read(journal * 1024, 4), [0xc0, 0x3b, 0x39, 0x98]);
+        for (at, warning) in [(0x1c, "journal starts at block 1"), (0x20, "journal ended with error 1")] {
+            image.write(journal * 1024 + at + 3, &[1]);
+            let map = image.map();
+            assert!(map.whole && map.warnings[0].contains(warning), "{options}: {map:?}");
+            image.write(journal * 1024 + at + 3, &[0]);
+        }
+        image.write(journal * 1024, &[0; 4]);
+        assert!(image.map().warnings[0].contains("journal superblock in block"), "{:?}", image.map());
+    }
+}
