@@ -64,6 +64,8 @@ fn agrees(image: &Image, version: &str) {
     let files = files(image);
     assert!(files.len() >= 20);
     assert_eq!(minus(&files, &data), [], "a file for mtools and in no extent");
+    let clone = image.clone_of(&extents(&map, size));
+    run("fsck.vfat", &["-n", clone.name()]);
     if version == "FAT12" {
         // Partclone 0.3.23 counts FAT12's clusters from a place before the tables' end: where mtools sees files it
         // has free space.
