@@ -3,6 +3,7 @@
 use super::super::ExtentKind;
 use super::images::{Group, Image, dumpe2fs, extents, minus, of_kind, partclone, random, run, total, write_tree};
 use ramet_wire::ByteRange;
+use std::process::Command;
 
 const MIB: u64 = 1 << 20;
 
@@ -279,6 +280,30 @@ fn unused_inodes_that_were_not_zeroed_are_skipped_and_zeroed_ones_become_zero() 
         assert_eq!(minus(&tail, &of_kind(&all, ExtentKind::Data)), tail, "read: {options}");
         assert_eq!(minus(&tail, &of_kind(&all, ExtentKind::Zero)).is_empty(), zeroed, "{options}");
     }
+}
+
+/// A disk that held an older file system with the same UUID and checksum seed: its dead inodes would fit.
+#[test]
+fn a_check_by_a_backup_superblock_finds_no_inodes_of_an_older_file_system_under_a_clone() {
+    let options = "-t ext4 -b 1024 -N 20000 -E lazy_itable_init=0 -U 11111111-2222-3333-4444-555555555555";
+    let revived = |with_zeros: bool| {
+        let target = Image::ext(64 * MIB, options);
+        {
+            let mount = target.mount("noinit_itable");
+            (0..8000).for_each(|number| std::fs::write(mount.0.join(number.to_string()), b"old").unwrap());
+        }
+        let image = Image::ext(64 * MIB, options);
+        let mut all = extents(&image.map(), 64 * MIB);
+        all.retain(|extent| with_zeros || extent.kind == ExtentKind::Data);
+        image.restore_onto(&target, &all);
+        // Exit status 1: something was corrected (it always writes the primary superblock anew).
+        let check = Command::new("/usr/sbin/e2fsck").args(["-fy", "-b", "8193", "-B", "1024", target.name()]).output();
+        let check = check.unwrap();
+        assert!(check.status.code().is_some_and(|code| code <= 1), "{check:?}");
+        run("debugfs", &["-R", "ls -p /lost+found", target.name()]).lines().filter(|line| line.contains("/#")).count()
+    };
+    assert!(revived(false) > 1000, "without zeros there is nothing to see");
+    assert_eq!(revived(true), 0);
 }
 
 #[test]

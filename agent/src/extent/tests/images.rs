@@ -84,8 +84,12 @@ impl Image {
 
     /// What a restore by these extents makes of a disk full of other bytes.
     pub fn clone_of(&self, extents: &[Extent]) -> Self {
-        let size = self.source().size();
-        let clone = Self::garbage(size);
+        let clone = Self::garbage(self.source().size());
+        self.restore_onto(&clone, extents);
+        clone
+    }
+
+    pub fn restore_onto(&self, clone: &Self, extents: &[Extent]) {
         for extent in extents {
             for at in (extent.range.start()..extent.range.end()).step_by(1 << 20) {
                 let len = usize::try_from((extent.range.end() - at).min(1 << 20)).unwrap();
@@ -95,7 +99,6 @@ impl Image {
                 }
             }
         }
-        clone
     }
 
     pub fn mount(&self, options: &str) -> Mount {
