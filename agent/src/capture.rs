@@ -3,6 +3,8 @@
 //! In: disks opened for reading, a name, and a door to a store. Out: a published image, or an error and no image.
 //! Promise: nothing unreadable is stored as zero; an image that was cut off does not exist; repeating sends the rest.
 
+pub mod source;
+
 use crate::chunk::{self, ChunkError, Extents, Space, pack::Packed};
 use crate::disk::source::{ReadAt, Window};
 use crate::extent::{self, ExtentError, Map};
@@ -10,40 +12,16 @@ use crate::partition::{self, PartitionError, Scan};
 use crate::progress::Meter;
 use crate::transfer::{Commit, TransferError, Upstream};
 use ramet_wire::cutting::CUTTING;
+
 use ramet_wire::manifest::{DiskImage, FORMAT, Manifest, ManifestError, PartitionImage, Source, Stored};
 use ramet_wire::{ByteRange, Entry, ImageId, ImageName, TableKind};
+use source::SourceDisk;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// How often a capture sends what a collection took away meanwhile, before it gives up.
 const COMMITS_MAX: u32 = 3;
-
-/// A disk to capture.
-pub struct SourceDisk {
-    /// As the operator named it.
-    pub path: String,
-    /// Its bytes.
-    pub source: Arc<dyn ReadAt>,
-    /// Bytes per logical sector: 512 or 4096.
-    pub logical_sector: u32,
-    /// Bytes per physical sector.
-    pub physical_sector: u32,
-    /// Model, as the device says.
-    pub model: Option<String>,
-    /// Serial number, as the device says.
-    pub serial: Option<String>,
-    /// World-wide name.
-    pub wwn: Option<String>,
-    /// Ranges that are mounted or held, in bytes, and by whom. They are copied whole, and the image is inconsistent.
-    pub busy: Vec<(ByteRange, String)>,
-}
-
-impl std::fmt::Debug for SourceDisk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SourceDisk").field("path", &self.path).field("busy", &self.busy).finish_non_exhaustive()
-    }
-}
 
 /// What shall be captured.
 #[derive(Clone, Debug)]
@@ -116,7 +94,7 @@ pub enum CaptureError {
     },
     /// Something is mounted or held.
     #[error(
-        "capturing {path}: partition {number} is in use by {by}; unmount it, or pass --force-mounted for an inconsistent copy"
+        "capturing {path}: partition {number} is in use: {by}; unmount it, or pass --force-mounted for an inconsistent copy"
     )]
     Busy {
         /// Which disk.
@@ -255,7 +233,7 @@ fn mapped(request: &Request, disk: &SourceDisk, entry: Entry) -> Result<Mapped, 
         Some((_, by)) if !request.force_mounted => return Err(CaptureError::Busy { path, number, by: by.clone() }),
         Some((_, by)) => {
             let content = extent::probe(&window).map_err(map_error)?;
-            extent::whole(Arc::clone(&window), content, format!("in use by {by} while it was read: inconsistent"))
+            extent::whole(Arc::clone(&window), content, format!("in use while it was read, so inconsistent: {by}"))
         }
         None => extent::map(Arc::clone(&window)).map_err(map_error)?,
     };
@@ -376,24 +354,5 @@ fn captured(
         uncaptured_bytes: planned.iter().map(|planned| planned.scan.uncaptured).sum(),
         seconds,
         warnings: manifest.warnings,
-    }
-}
-
-/// The machine this runs on, as SMBIOS and the kernel tell it.
-#[must_use]
-pub fn this_machine() -> Source {
-    let read = |path: &str| {
-        let text = std::fs::read_to_string(path).ok()?;
-        let text: String = text.trim().chars().filter(|c| !c.is_control()).take(128).collect();
-        (!text.is_empty()).then_some(text)
-    };
-    let firmware = if std::path::Path::new("/sys/firmware/efi").exists() { "uefi" } else { "bios" };
-    Source {
-        host: read("/proc/sys/kernel/hostname"),
-        uuid: read("/sys/class/dmi/id/product_uuid"),
-        serial: read("/sys/class/dmi/id/product_serial"),
-        vendor: read("/sys/class/dmi/id/sys_vendor"),
-        product: read("/sys/class/dmi/id/product_name"),
-        firmware: Some(firmware.to_owned()),
     }
 }

@@ -6,7 +6,11 @@
 use ramet_agent::disk::source::ReadAt;
 use ramet_agent::{extent, partition};
 use ramet_wire::range::BLOCK;
-use ramet_wire::{ChunkId, frame, manifest, pack, segment};
+use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
+use ramet_wire::{api, frame, manifest, pack, receipt, segment};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
@@ -23,6 +27,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("pack", packs),
     ("segment", segments),
     ("manifest", manifests),
+    ("message", messages),
 ];
 
 /// The body of the target `name`.
@@ -101,7 +106,10 @@ fn extents(data: &[u8]) {
         let extent = extent.expect("what was walked once is walked again");
         let range = extent.range;
         assert!(!range.is_empty() && range.start() >= end && range.end() <= size, "{range} after {end}, size {size}");
-        assert!(range.start() % BLOCK == 0 && (range.end() % BLOCK == 0 || range.end() == size), "{range}, size {size}");
+        assert!(
+            range.start() % BLOCK == 0 && (range.end() % BLOCK == 0 || range.end() == size),
+            "{range}, size {size}"
+        );
         if extent.kind == extent::ExtentKind::Data {
             used += range.len();
         }
@@ -111,7 +119,8 @@ fn extents(data: &[u8]) {
     assert!(!map.whole || used == size, "whole, but {used} of {size}");
 }
 
-/// The table of whatever this is: partitions and gaps inside the disk, and none over another.
+/// The table of whatever this is: partitions and gaps inside the disk, none over another, and the same partitions again
+/// after the table was made for a disk of another size.
 fn table(data: &[u8]) {
     let Some(image) = Image::new(data) else { return };
     let size = image.size();
@@ -119,11 +128,67 @@ fn table(data: &[u8]) {
         Ok(scan) => scan,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
-    let mut taken = scan.gaps.clone();
-    taken.extend(scan.table.entries.iter().filter(|entry| !entry.extended).map(|entry| entry.range));
-    taken.sort_by_key(|range| range.start());
-    assert!(taken.iter().all(|range| range.end() <= size), "{taken:?} in {size}");
-    assert!(taken.windows(2).all(|pair| pair[0].end() <= pair[1].start()), "{taken:?}");
+    let partitions = ranges(&scan.table);
+    let mut taken = [scan.gaps.as_slice(), &partitions].concat();
+    assert_disjoint(&mut taken, size);
+    for range in partition::old_tables(&image, image.sector_size).expect("memory answers") {
+        assert!(range.end() <= size, "old table at {range} in {size}");
+    }
+    for new_size in [size, size.saturating_add(1 << 30), size / 2] {
+        let Ok(layout) = partition::retarget(&image, &scan.table, image.sector_size, new_size) else { continue };
+        let pieces: Vec<_> =
+            [layout.lba0].into_iter().chain(layout.head).chain(layout.backup).chain(layout.ebrs).collect();
+        let mut written: Vec<_> = pieces.iter().filter(|piece| !piece.bytes.is_empty()).map(range_of).collect();
+        written.extend(&partitions);
+        assert_disjoint(&mut written, new_size);
+        if scan.table.kind != TableKind::None {
+            let again = partition::read(&Pieces { pieces, size: new_size }, image.sector_size);
+            let again = again.unwrap_or_else(|error| panic!("reading our own table for {new_size}: {error}")).table;
+            assert_eq!(
+                (again.kind, again.id, again.entries),
+                (scan.table.kind, scan.table.id.clone(), scan.table.entries.clone())
+            );
+        }
+    }
+}
+
+fn ranges(table: &Table) -> Vec<ByteRange> {
+    table.entries.iter().filter(|entry| !entry.extended).map(|entry| entry.range).collect()
+}
+
+fn range_of(piece: &partition::Piece) -> ByteRange {
+    ByteRange::new(piece.offset, piece.bytes.len() as u64).expect("a piece has an end")
+}
+
+fn assert_disjoint(ranges: &mut [ByteRange], size: u64) {
+    ranges.sort_by_key(|range| range.start());
+    assert!(ranges.iter().all(|range| range.end() <= size), "{ranges:?} in {size}");
+    assert!(ranges.windows(2).all(|pair| pair[0].end() <= pair[1].start()), "{ranges:?}");
+}
+
+/// A blank disk with a table's pieces on it.
+struct Pieces {
+    pieces: Vec<partition::Piece>,
+    size: u64,
+}
+
+impl ReadAt for Pieces {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let wanted = ByteRange::new(offset, buf.len() as u64).ok().filter(|range| range.end() <= self.size);
+        let wanted = wanted.ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.fill(0);
+        for piece in &self.pieces {
+            let Some(both) = range_of(piece).intersect(wanted) else { continue };
+            let at = |start: u64| usize::try_from(both.start() - start).expect("inside a buffer");
+            let len = usize::try_from(both.len()).expect("inside a buffer");
+            buf[at(offset)..at(offset) + len].copy_from_slice(&piece.bytes[at(piece.offset)..at(piece.offset) + len]);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
 }
 
 /// A pack's table, with its checksum mended if the first byte says so, and every frame that it names.
@@ -167,8 +232,7 @@ fn segments(data: &[u8]) {
     let Ok(records) = segment::decode(bytes, &reference, before, size) else { return };
     let mut again = Vec::new();
     for (range, bytes) in segment::encode(&records, first, segment::SPAN) {
-        let reference =
-            segment::SegmentRef { first: range.start(), len: range.len(), id: ChunkId::of(&bytes) };
+        let reference = segment::SegmentRef { first: range.start(), len: range.len(), id: ChunkId::of(&bytes) };
         let before = again.last().map_or(before, |record: &segment::Record| record.range().end());
         again.extend(segment::decode(&bytes, &reference, before, size).expect("what we write we read"));
     }
@@ -180,4 +244,57 @@ fn manifests(data: &[u8]) {
     let Ok(manifest) = manifest::Manifest::read(data) else { return };
     let bytes = manifest.write().expect("an accepted manifest can be written");
     assert_eq!(manifest::Manifest::read(&bytes).expect("what we write we read"), manifest);
+}
+
+/// Bodies of requests and answers; the first byte says which. What was accepted is the same after another round.
+fn messages(data: &[u8]) {
+    let Some((&kind, body)) = data.split_first() else { return };
+    match kind {
+        0 => round_trip::<api::OpenRun>(body),
+        1 => round_trip::<api::RunOpened>(body),
+        2 => round_trip::<api::Heartbeat>(body),
+        3 => round_trip::<api::EndRun>(body),
+        4 => round_trip::<api::RunInfo>(body),
+        5 => round_trip::<api::Located>(body),
+        6 => round_trip::<api::StillMissing>(body),
+        7 => round_trip::<api::Committed>(body),
+        8 => round_trip::<api::ImageInfo>(body),
+        9 => round_trip::<api::SignedManifest>(body),
+        10 => round_trip::<api::ReportDamage>(body),
+        11 => round_trip::<api::AddToken>(body),
+        12 => round_trip::<api::TokenInfo>(body),
+        13 => round_trip::<api::ServerVersion>(body),
+        14 => round_trip::<api::ApiError>(body),
+        15 => round_trip::<receipt::Receipt>(body),
+        16 => round_trip::<receipt::SignedReceipt>(body),
+        17 => {
+            if let Some(ids) = api::decode_ids(body) {
+                assert_eq!(api::encode_ids(&ids), body);
+            }
+        }
+        18 => {
+            let count = body.len() * 8;
+            if let Some(bits) = api::decode_bitmap(body, count) {
+                assert_eq!(api::encode_bitmap(&bits), body);
+            }
+        }
+        _ => names(&String::from_utf8_lossy(body)),
+    }
+}
+
+fn round_trip<T: DeserializeOwned + Serialize + PartialEq + Debug>(body: &[u8]) {
+    let Ok(message) = serde_json::from_slice::<T>(body) else { return };
+    let again = serde_json::to_vec(&message).expect("a message can be written");
+    assert_eq!(serde_json::from_slice::<T>(&again).expect("what we write we read"), message);
+}
+
+/// A name that was accepted has no way out of its folder, and is spelled the same again.
+fn names(text: &str) {
+    if let Ok(name) = text.parse::<ImageRef>() {
+        assert_eq!(name.to_string(), text);
+        assert!(!text.contains(['/', '\0']) && !text.starts_with('.'), "{text:?}");
+    }
+    if let (Ok(glob), Ok(name)) = (text.parse::<ImageGlob>(), text.trim_end_matches('*').parse()) {
+        assert!(glob.matches(&name), "{text:?} does not match what it starts with");
+    }
 }
