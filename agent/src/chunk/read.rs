@@ -8,7 +8,7 @@ use crate::disk::source::ReadAt;
 use crate::extent::{Extent, ExtentError, ExtentKind};
 use ramet_wire::cutting::ZERO_RUN_MIN;
 use ramet_wire::segment::SPAN;
-use ramet_wire::{BLOCK, ByteRange, MIB};
+use ramet_wire::{BLOCK, ByteRange};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -221,6 +221,6 @@ fn read(source: &dyn ReadAt, buf: &mut [u8], at: u64, what: &str) -> Result<(), 
 pub const fn buffers(workers: usize) -> usize {
     let count = workers + 3;
     // 64 MiB of windows are enough for any machine.
-    let most = (64 * MIB) as usize / WINDOW;
+    let most = (64 << 20) / WINDOW;
     if count < most { count } else { most }
 }

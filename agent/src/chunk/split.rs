@@ -3,11 +3,11 @@
 //! In: the bytes of one extent, window by window. Out: pieces in order, and how many bytes were settled.
 //! Promise: however the run is windowed, the pieces are the same; their rule is FORMAT.md, "Cutting".
 
-use ramet_wire::BLOCK;
-use ramet_wire::cutting::{ZERO_RUN_MIN, first_cut};
+use ramet_wire::cutting::{CUTTING, ZERO_RUN_MIN, first_cut};
 
-const BLOCK_LEN: usize = BLOCK as usize;
-const RUN_MIN: usize = ZERO_RUN_MIN as usize;
+const BLOCK_LEN: usize = CUTTING.block as usize;
+const RUN_MIN: usize = 8 * BLOCK_LEN;
+const _: () = assert!(RUN_MIN as u64 == ZERO_RUN_MIN);
 
 /// A part of a window: bytes `at .. at + len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ mod tests {
             loop {
                 i += 1;
                 let len = bytes(start, i);
-                let hit = blocks[i - 1].len() == 4096 && xxhash_rust::xxh3::xxh3_64(blocks[i - 1]) % 24 == 0;
+                let hit = blocks[i - 1].len() == 4096 && xxhash_rust::xxh3::xxh3_64(blocks[i - 1]).is_multiple_of(24);
                 let long_zeros = i < blocks.len() && !zero[i - 1] && long(i);
                 if i == blocks.len() || (len >= 32 << 10 && hit) || len == 512 << 10 || long_zeros {
                     break;

@@ -4,6 +4,7 @@
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
 pub mod client;
+pub mod folder;
 pub mod http;
 pub mod pin;
 
@@ -67,6 +68,8 @@ pub enum TransferError {
     Store {
         /// What was asked.
         what: String,
+        /// What to do about it.
+        kind: ErrorKind,
         /// The store's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

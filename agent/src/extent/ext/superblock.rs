@@ -33,6 +33,7 @@ const MAGIC: u16 = 0xef53;
 /// Bits of `s_feature_compat`.
 pub(super) mod compat {
     pub const HAS_JOURNAL: u32 = 0x4;
+    pub const RESIZE_INODE: u32 = 0x10;
     pub const SPARSE_SUPER2: u32 = 0x200;
 }
 
