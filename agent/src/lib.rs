@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod chunk;
+pub mod cli;
 pub mod disk;
 pub mod extent;
 pub mod inspect;

@@ -3,10 +3,8 @@
 //! In: paths as the operator gave them. Out: sources with their sizes, identities, and what of them is in use.
 //! Promise: the same disk under two names is refused; nothing here writes.
 
-use crate::disk::guard::{self, Refusal};
-use crate::disk::open::{DiskInfo, OpenError, Source as Opened};
 use crate::disk::source::ReadAt;
-use crate::disk::sysfs::Disks;
+use crate::disk::{self, DiskInfo, Disks, InUse, OpenError, Refusal, Source as Opened};
 use ramet_wire::ByteRange;
 use ramet_wire::manifest::Source;
 use std::path::PathBuf;
@@ -58,18 +56,18 @@ pub enum SourceError {
 ///
 /// # Errors
 /// [`SourceError`].
-pub fn open_all(disks: &Disks, paths: &[PathBuf]) -> Result<Vec<SourceDisk>, SourceError> {
+pub fn open_all(known: &Disks, paths: &[PathBuf]) -> Result<Vec<SourceDisk>, SourceError> {
     let open = |path: &PathBuf| {
         let failed = |source| SourceError::Open { path: path.display().to_string(), source };
         DiskInfo::open_source(path).map_err(failed)
     };
     let opened: Vec<Opened> = paths.iter().map(open).collect::<Result<_, _>>()?;
     let infos: Vec<&DiskInfo> = opened.iter().map(|opened| &opened.info).collect();
-    let uses = guard::check_sources(disks, &infos)?;
+    let uses = disk::check_sources(known, &infos)?;
     Ok(opened.into_iter().zip(uses).map(|(opened, uses)| with_uses(opened, &uses)).collect())
 }
 
-fn with_uses(opened: Opened, uses: &[guard::InUse]) -> SourceDisk {
+fn with_uses(opened: Opened, uses: &[InUse]) -> SourceDisk {
     let info = opened.info.clone();
     SourceDisk {
         path: info.path.display().to_string(),

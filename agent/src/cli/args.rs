@@ -125,7 +125,7 @@ pub struct Restore {
     #[argh(option)]
     pub partition: Vec<u32>,
 
-    /// N=DISK: image disk N goes to DISK; repeatable, instead of target disks in order
+    /// pair N=DISK: image disk N goes to DISK; repeatable, instead of target disks in order
     #[argh(option)]
     pub pair: Vec<String>,
 

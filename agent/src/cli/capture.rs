@@ -9,7 +9,7 @@ use super::show::{self, bytes};
 use super::{Exit, failed, print_json, usage};
 use crate::capture::source::{self, this_machine};
 use crate::capture::{self, CaptureError, Captured, Request};
-use crate::disk::sysfs::Disks;
+use crate::disk::Disks;
 use crate::progress::Meter;
 use crate::transfer::folder::Folder;
 use crate::transfer::http::Http;
@@ -58,7 +58,9 @@ pub(super) fn run(args: &Capture) -> Exit {
             door.fail(&show::chain(&error));
             let exit = if CaptureError::is_refusal(&error) { Exit::Refused } else { Exit::Failed };
             if exit == Exit::Failed {
-                eprintln!("The image does not exist; what was sent stays. Run the same command again to send the rest.");
+                eprintln!(
+                    "The image does not exist; what was sent stays. Run the same command again to send the rest."
+                );
             }
             failed(exit, &error)
         }

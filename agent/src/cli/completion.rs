@@ -56,7 +56,8 @@ fn script(shell: &str) -> Option<String> {
             for command in COMMANDS {
                 for option in options(command) {
                     let name = option.trim_start_matches('-');
-                    let _ = writeln!(text, "complete -c ramet-agent -n '__fish_seen_subcommand_from {command}' -l {name}");
+                    let _ =
+                        writeln!(text, "complete -c ramet-agent -n '__fish_seen_subcommand_from {command}' -l {name}");
                 }
             }
         }

@@ -41,7 +41,9 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let key = options.key.map(str::to_owned).or_else(|| env("RAMET_KEY"));
     let key = key
-        .map(|key| key.parse().map_err(|_| format!("key {key:?} is not sha256: and 64 hex digits; `ramet key` prints it")))
+        .map(|key| {
+            key.parse().map_err(|_| format!("key {key:?} is not sha256: and 64 hex digits; `ramet key` prints it"))
+        })
         .transpose()?;
     if let Some(store) = options.store {
         if options.server.is_some() {
@@ -53,9 +55,13 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
     let url = server.ok_or("no store named: pass --server URL (or set RAMET_SERVER), or --store DIR")?;
     let token = match (options.token_file, options.token) {
         (Some(_), Some(_)) => return Err("--token and --token-file exclude each other".to_owned()),
-        (Some(file), None) => std::fs::read_to_string(file).map_err(|error| format!("reading token file {file}: {error}"))?,
+        (Some(file), None) => {
+            std::fs::read_to_string(file).map_err(|error| format!("reading token file {file}: {error}"))?
+        }
         (None, Some(token)) => {
-            eprintln!("warning: a token on the command line shows in the process list; use --token-file or RAMET_TOKEN");
+            eprintln!(
+                "warning: a token on the command line shows in the process list; use --token-file or RAMET_TOKEN"
+            );
             token.to_owned()
         }
         (None, None) => env("RAMET_TOKEN").ok_or("no token: pass --token-file FILE or set RAMET_TOKEN")?,
