@@ -7,3 +7,5 @@ pub mod disk;
 pub mod extent;
 pub mod partition;
 pub mod transfer;
+pub mod restore;
+pub mod write;

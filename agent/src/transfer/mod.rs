@@ -3,6 +3,8 @@
 //! In: ids, packs, manifests. Out: the same, from the other side. Two doors, one house: capture and restore see traits.
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
+pub mod fetch;
+
 use ramet_wire::api::{ErrorKind, ImageInfo};
 use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ChunkId, ImageId, PackName};
