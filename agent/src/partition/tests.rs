@@ -62,8 +62,9 @@ pub(super) fn check_gaps_of_any(scan: &Scan, size: u64) {
         assert!(!gap.is_empty() && last.is_none_or(|end| end < gap.start()), "{:?}", scan.gaps);
         last = Some(gap.end());
         assert!(partitions.iter().all(|p| p.intersect(*gap).is_none()), "gap {gap} touches a partition");
-        let edge =
-            |at: u64| at.is_multiple_of(4096) || at == size || partitions.iter().any(|p| p.start() == at || p.end() == at);
+        let edge = |at: u64| {
+            at.is_multiple_of(4096) || at == size || partitions.iter().any(|p| p.start() == at || p.end() == at)
+        };
         assert!(edge(gap.start()) && edge(gap.end()), "gap {gap} is not on blocks");
     }
     let sum = |ranges: &[ByteRange]| ranges.iter().map(|r| r.len()).sum::<u64>();
