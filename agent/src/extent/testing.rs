@@ -1,0 +1,1 @@
+//! Helpers for this folder's tests.
