@@ -6,6 +6,6 @@
 pub mod disk;
 pub mod extent;
 pub mod partition;
-pub mod transfer;
 pub mod restore;
+pub mod transfer;
 pub mod write;

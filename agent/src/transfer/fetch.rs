@@ -41,7 +41,9 @@ pub enum FetchError {
         source: TransferError,
     },
     /// The store lacks a chunk of a complete image.
-    #[error("chunk {id}: the store does not have it; `ramet image check` names what is missing, a new capture heals it")]
+    #[error(
+        "chunk {id}: the store does not have it; `ramet image check` names what is missing, a new capture heals it"
+    )]
     Missing {
         /// Which one.
         id: ChunkId,
@@ -257,7 +259,12 @@ impl Fetcher {
         Ok(())
     }
 
-    fn second(&mut self, door: &dyn Downstream, frame: &Frame, fetched: &AtomicU64) -> Result<VerifiedChunk<'_>, FetchError> {
+    fn second(
+        &mut self,
+        door: &dyn Downstream,
+        frame: &Frame,
+        fetched: &AtomicU64,
+    ) -> Result<VerifiedChunk<'_>, FetchError> {
         let need = Need { id: frame.id, raw: Some(frame.raw) };
         let again = batches(door, &[need])?;
         let (Some(batch), Some(again)) = (again.first(), again.first().and_then(|batch| batch.frames.first())) else {

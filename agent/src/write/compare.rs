@@ -90,7 +90,8 @@ impl Run {
         buf: &mut [u8],
         seen: &mut dyn FnMut(&Look, Seen) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        let io = |source| WriteError::Io { disk: medium.name().to_owned(), doing: "reading", range: self.range, source };
+        let io =
+            |source| WriteError::Io { disk: medium.name().to_owned(), doing: "reading", range: self.range, source };
         let bytes = match via {
             Via::Direct => read_past_cache(medium, self.range, buf).map_err(io)?,
             Via::Cached => {
@@ -106,12 +107,6 @@ impl Run {
             seen(look, judge(look, part))?;
         }
         Ok(())
-    }
-
-    /// Bytes that are read.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        self.range.len()
     }
 }
 

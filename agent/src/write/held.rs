@@ -40,10 +40,8 @@ impl Held {
     /// Zeros at `ranges`, in any order; the last writes will be `keys`, which lie inside.
     #[must_use]
     pub fn new(ranges: Vec<ByteRange>, keys: Vec<ByteRange>) -> Self {
-        let zeros = |range: ByteRange| HeldRange {
-            range,
-            bytes: vec![0; usize::try_from(range.len()).unwrap_or_default()],
-        };
+        let zeros =
+            |range: ByteRange| HeldRange { range, bytes: vec![0; usize::try_from(range.len()).unwrap_or_default()] };
         Self { ranges: merge(ranges).into_iter().map(zeros).collect(), keys, credits: Vec::new() }
     }
 
@@ -141,7 +139,10 @@ mod tests {
 
     #[test]
     fn subtracting_leaves_what_no_hole_covers() {
-        assert_eq!(subtract(range(10, 50), &[range(0, 12), range(20, 30), range(45, 90)]), [range(12, 20), range(30, 45)]);
+        assert_eq!(
+            subtract(range(10, 50), &[range(0, 12), range(20, 30), range(45, 90)]),
+            [range(12, 20), range(30, 45)]
+        );
         assert_eq!(subtract(range(10, 50), &[range(0, 90)]), []);
         assert_eq!(subtract(range(10, 50), &[range(60, 90)]), [range(10, 50)]);
     }

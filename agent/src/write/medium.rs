@@ -60,6 +60,9 @@ pub trait Medium: Send + Sync {
 
     /// Asks the kernel to drop `range` from the page cache.
     fn forget(&self, range: ByteRange);
+
+    /// Tells the kernel that the disk has a new table.
+    fn announce(&self) {}
 }
 
 /// A medium as something to read, through the page cache.

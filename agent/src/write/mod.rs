@@ -21,10 +21,9 @@ mod signs;
 mod sink;
 mod stream;
 mod tally;
+mod target;
 #[cfg(test)]
 pub(crate) mod testing;
-#[cfg(test)]
-mod tests;
 mod view;
 mod zero;
 
@@ -35,6 +34,9 @@ pub use finish::{complete, seal};
 pub use map::{DiskMap, Mode, RefusedMap};
 pub use medium::{Medium, MediumView, Via};
 pub use pass::{Pass, Settings};
-pub use plan::{DiskPlan, Plan};
+pub use plan::{DiskPlan, Plan, identity};
 pub use segments::{Segments, Survey, SurveyError, survey};
+pub use signs::lies_on;
 pub use tally::Tally;
+pub use target::TargetDisk;
+pub use view::Chunks;

@@ -51,7 +51,10 @@ pub struct Pass<'a> {
 
 impl std::fmt::Debug for Pass<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pass").field("disk", &self.medium.name()).field("blanked", &self.blanked).finish_non_exhaustive()
+        f.debug_struct("Pass")
+            .field("disk", &self.medium.name())
+            .field("blanked", &self.blanked)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +68,7 @@ enum Task<'a> {
 impl<'a> Pass<'a> {
     /// Prepares; nothing is read or written yet.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         medium: &'a dyn Medium,
         map: &'a DiskMap,
         tally: &'a Tally,
@@ -93,12 +96,7 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// [`WriteError`]; if [`Pass::blanked`], the disk has no table then.
-    pub fn run(
-        &mut self,
-        crew: &mut Crew,
-        segments: &mut Segments<'_>,
-        tick: &dyn Fn(),
-    ) -> Result<(), WriteError> {
+    pub fn run(&mut self, crew: &mut Crew, segments: &mut Segments<'_>, tick: &dyn Fn()) -> Result<(), WriteError> {
         self.compare = self.probe(crew, tick)?;
         let mut stream = Stream::new(self.map);
         let (mut differing, mut written) = (Vec::new(), Vec::new());
@@ -213,8 +211,7 @@ impl<'a> Pass<'a> {
     ) -> Result<Vec<Job>, WriteError> {
         // What O_DIRECT can not take goes through the page cache afterwards: a cached page must not hold stale
         // neighbours of what is being written beside it.
-        let (direct, cached): (Vec<Job>, Vec<Job>) =
-            write.iter().partition(|job| self.via(job.range) == Via::Direct);
+        let (direct, cached): (Vec<Job>, Vec<Job>) = write.iter().partition(|job| self.via(job.range) == Via::Direct);
         let (direct, cached) = (Order::new(&direct), Order::new(&cached));
         let mut tasks = vec![
             self.write_tasks(&direct, Via::Direct)?,

@@ -6,7 +6,7 @@
 use super::held::merge;
 use crate::transfer::Downstream;
 use crate::transfer::fetch::{FetchError, Fetcher, Need, batches};
-use ramet_wire::manifest::{DiskImage, Manifest, Where};
+use ramet_wire::manifest::{DiskImage, Where};
 use ramet_wire::segment::{Record, RecordKind, SegmentError, SegmentRef, decode};
 use ramet_wire::{ByteRange, ChunkId};
 use std::collections::HashMap;
@@ -185,9 +185,7 @@ pub fn survey(segments: &mut Segments<'_>, disk: &DiskImage, edges: &[ByteRange]
         let range = record.range();
         let next = by_start.partition_point(|partition| partition.range.end() <= range.start());
         match by_start.get(next).filter(|partition| partition.range.intersect(range).is_some()) {
-            Some(partition) => {
-                Err(SurveyError::GapInPartition { disk: disk.ordinal, number: partition.number, range })
-            }
+            Some(partition) => Err(SurveyError::GapInPartition { disk: disk.ordinal, number: partition.number, range }),
             None => Ok(()),
         }
     })?;
@@ -206,8 +204,13 @@ fn each_record(
         let all = segments.get(refs).map_err(|source| SurveyError::Fetch { disk, number, source })?;
         for (index, (segment, bytes)) in refs.iter().zip(&all).enumerate() {
             let index = group * GROUP + index;
-            let records = decode(bytes, segment, before, size)
-                .map_err(|source| SurveyError::Segment { disk, number, index, id: segment.id, source })?;
+            let records = decode(bytes, segment, before, size).map_err(|source| SurveyError::Segment {
+                disk,
+                number,
+                index,
+                id: segment.id,
+                source,
+            })?;
             for record in records {
                 before = record.range().end();
                 match record.kind {

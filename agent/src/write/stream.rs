@@ -107,4 +107,3 @@ fn blank(space: &Space, hole: ByteRange, jobs: &mut Vec<Job>) {
 pub const fn is_data(job: &Job) -> bool {
     matches!(job.kind, JobKind::Data(_))
 }
-

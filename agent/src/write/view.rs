@@ -23,6 +23,12 @@ pub struct Chunks<'a> {
     inner: Mutex<Inner>,
 }
 
+impl std::fmt::Debug for Chunks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chunks").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     fetcher: Fetcher,
     kept: VecDeque<(ChunkId, Arc<[u8]>)>,
