@@ -231,16 +231,12 @@ fn check_distinct(places: &Places<'_>, disks: &[&DiskInfo]) -> Result<(), Refusa
 
 /// The store's folder lies on `target`, or `target` is a file in it.
 fn store_on(places: &Places<'_>, target: &DiskInfo, mine: &Place, store: &Path) -> Option<InUse> {
-    let whole = ByteRange::between(0, target.size);
-    let store = std::fs::canonicalize(store).ok()?;
-    let path = std::fs::canonicalize(&target.path).ok()?;
-    let under = places.under_folder(&store).into_iter().find(|place| place.overlaps(mine));
-    let inside = target.is_file() && path.starts_with(&store);
-    (under.is_some() || inside).then(|| InUse {
-        device: target.path.display().to_string(),
-        reason: Reason::Store,
-        range: whole,
-    })
+    let store = store.ancestors().find_map(|folder| std::fs::canonicalize(folder).ok())?;
+    let under = places.under_folder(&store).iter().any(|place| place.overlaps(mine));
+    let inside = target.is_file() && std::fs::canonicalize(&target.path).is_ok_and(|path| path.starts_with(&store));
+    let device = target.path.display().to_string();
+    let range = ByteRange::between(0, target.size);
+    (under || inside).then_some(InUse { device, reason: Reason::Store, range })
 }
 
 /// The kernel does not give a block device exclusively: something has it that we can not see, such as a mount in another

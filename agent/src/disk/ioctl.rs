@@ -18,6 +18,7 @@ mod ffi {
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), c_int);
     nix::ioctl_read_bad!(blkpbszget, nix::request_code_none!(0x12, 123), c_uint);
+    nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), c_int);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
     nix::ioctl_none_bad!(blkflsbuf, nix::request_code_none!(0x12, 97));
     nix::ioctl_none_bad!(blkrrpart, nix::request_code_none!(0x12, 95));
@@ -54,6 +55,17 @@ pub fn physical_sector_size(device: &File) -> io::Result<u32> {
     // SAFETY: the kernel writes one unsigned int to the pointer, which is valid for the call; the descriptor is open.
     unsafe { ffi::blkpbszget(device.as_raw_fd(), &raw mut size) }?;
     Ok(size)
+}
+
+/// The kernel lets nobody write to this block device (`BLKROGET`). Opening it for writing may succeed all the same.
+///
+/// # Errors
+/// `ENOTTY` when it is no block device.
+pub fn is_read_only(device: &File) -> io::Result<bool> {
+    let mut flag = 0;
+    // SAFETY: the kernel writes one int to the pointer, which is valid for the call; the descriptor is open.
+    unsafe { ffi::blkroget(device.as_raw_fd(), &raw mut flag) }?;
+    Ok(flag != 0)
 }
 
 /// Makes `range` of a block device read as zeros (`BLKZEROOUT`), by whatever the device does fastest. Both ends must be

@@ -4,12 +4,16 @@
 //! open files, and refusals with reasons.
 //! Promise: nothing here writes to a disk, except where `ioctl` is told to zero a range.
 
+#[cfg(test)]
+mod fake;
 mod guard;
 pub mod ioctl;
 mod open;
 mod place;
 pub mod source;
 mod sysfs;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use guard::{InUse, Reason, Refusal, check_sources, check_targets, open_targets, uses};
 pub use open::{Direct, DiskId, DiskInfo, OpenError, Source, Target};

@@ -8,7 +8,7 @@ use super::rounded::Rounded;
 use super::{ExtentError, peek::Peek};
 use crate::disk::source::ReadAt;
 use ramet_wire::ByteRange;
-use serde::{Deserialize, Serialize};
+pub use ramet_wire::manifest::Content;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub enum ExtentKind {
     /// It is read and stored.
     Data,
-    /// It becomes zero on the target without being read: the unused tail of an inode table.
+    /// It becomes zero on the target without being read: the unused tail of an ext4 inode table, and blocks beside
+    /// superblock copies that are reserved for group descriptors to come.
     Zero,
 }
 
@@ -28,35 +29,6 @@ pub struct Extent {
     pub range: ByteRange,
     /// What shall happen with it.
     pub kind: ExtentKind,
-}
-
-/// What was recognised on a partition. Names are those of `blkid`'s TYPE where it has one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
-    /// `ext4`, `vfat`, `swap`, `swap (hibernated)`, `unknown`, …
-    pub kind: String,
-    /// As `blkid` prints it.
-    pub uuid: Option<String>,
-    /// As `blkid` prints it.
-    pub label: Option<String>,
-    /// As `blkid` prints it: `1.0`, `FAT32`, …
-    pub version: Option<String>,
-    /// `clean`, `needs recovery`, `dirty`, `mounted elsewhere`, `external journal UUID`, …
-    pub state: Option<String>,
-}
-
-impl Content {
-    /// Nothing is known about it.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self::of("unknown")
-    }
-
-    /// Only its name is known.
-    #[must_use]
-    pub fn of(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), ..Self::default() }
-    }
 }
 
 /// The extents of one kind of content, found again on every walk.

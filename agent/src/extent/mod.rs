@@ -14,8 +14,6 @@ mod rounded;
 mod signatures;
 mod swap;
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 pub use error::ExtentError;

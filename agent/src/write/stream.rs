@@ -6,7 +6,7 @@
 use super::error::WriteError;
 use super::map::{BLANK, DiskMap, Job, JobKind, Space};
 use super::segments::Segments;
-use ramet_wire::ByteRange;
+use ramet_wire::{BLOCK, ByteRange};
 use ramet_wire::segment::decode;
 
 /// Most data bytes of a window.
@@ -70,7 +70,7 @@ impl<'a> Stream<'a> {
         if let Some(segment) = space.stored.segments.get(self.segment) {
             let bytes = segments.get(std::slice::from_ref(segment))?;
             for bytes in &bytes {
-                let records = decode(bytes, segment, self.before, space.range.len()).map_err(WriteError::Segment)?;
+                let records = decode(bytes, segment, self.before, space.range.len(), BLOCK).map_err(WriteError::Segment)?;
                 for record in records {
                     let start = space.range.start();
                     let to = ByteRange::between(start + record.offset, start + record.range().end());

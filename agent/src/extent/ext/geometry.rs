@@ -50,7 +50,20 @@ pub(super) struct Geometry {
     /// The first metagroup whose descriptors lie inside it (meta_bg).
     first_meta_bg: u64,
     reserved: u64,
+    /// The reserved blocks are those of the resize inode.
+    resizable: bool,
     backups: Backups,
+}
+
+/// The metadata at the start of a group, in blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    pub start: u64,
+    pub end: u64,
+    /// From here on nothing was written yet: blocks beside a superblock copy that are reserved for descriptors of
+    /// groups to come. Whoever grows the file system writes them whole before anybody reads them; only those of
+    /// group 0 hold something, the places of all the others.
+    pub unwritten: u64,
 }
 
 impl Geometry {
@@ -86,6 +99,7 @@ impl Geometry {
             sums: sums(superblock),
             first_meta_bg: u64::MAX,
             reserved: u64::from(fields.le16(0xce)),
+            resizable: superblock.compat(compat::RESIZE_INODE),
             backups: backups(superblock),
         };
         if superblock.incompat(incompat::META_BG) {
@@ -144,27 +158,25 @@ impl Geometry {
         self.group_start(group) + u64::from(boot)
     }
 
-    /// Start and number of blocks of a group's superblock, descriptors and blocks reserved for more of them.
-    pub fn base_metadata(&self, group: u64) -> Result<(u64, u64), ExtentError> {
+    /// A group's superblock, descriptors and blocks reserved for more of them.
+    pub fn base_metadata(&self, group: u64) -> Result<Base, ExtentError> {
         let copy = self.has_superblock(group);
         let per_block = self.descriptors_per_block();
-        let count = if group / per_block >= self.first_meta_bg {
-            let holds_descriptors = [0, 1, per_block - 1].contains(&(group % per_block));
-            u64::from(copy) + u64::from(holds_descriptors)
+        let mut reserved = 0;
+        let mut count = u64::from(copy);
+        if group / per_block >= self.first_meta_bg {
+            count += u64::from([0, 1, per_block - 1].contains(&(group % per_block)));
+        } else if copy && self.first_meta_bg == u64::MAX {
+            reserved = self.reserved;
+            count += self.descriptor_blocks() + reserved;
         } else if copy {
-            let old = if self.first_meta_bg == u64::MAX {
-                self.descriptor_blocks() + self.reserved
-            } else {
-                self.first_meta_bg
-            };
-            1 + old
-        } else {
-            0
-        };
+            count += self.first_meta_bg;
+        }
         let start = self.superblock_at(group);
         let (end, limit) = (start + count, self.group_start(group) + self.group_blocks(group));
         believe!(end <= limit, "descriptors of group {group} end at block {end}, the group at {limit}");
-        Ok((start, count))
+        let unwritten = if group > 0 && self.resizable { end - reserved } else { end };
+        Ok(Base { start, end, unwritten })
     }
 
     /// Where block `index` of the descriptor table lies, and how many blocks of the table follow from there.

@@ -1,7 +1,7 @@
 //! The metadata of all groups, whatever the bitmaps say of it.
 //!
 //! In: all group descriptors. Out: pieces sorted by place: superblock copies, descriptors, bitmaps, inode tables.
-//! Promise: no two structures share a byte; at most 2^21 pieces, 32 MiB, are in memory.
+//! Promise: no two structures share a byte; at most 2^20 pieces, 16 MiB, are kept.
 
 use super::super::ExtentError;
 use super::super::error::believe;
@@ -9,15 +9,15 @@ use super::descriptor::{Descriptor, Descriptors};
 use super::geometry::Geometry;
 use ramet_wire::ByteRange;
 
-/// Enough for 128 TiB with flex_bg, and for 1 KiB blocks without it.
-const PIECES_LIMIT: usize = 1 << 21;
+/// Enough for all file systems with flex_bg, and without it for 32 TiB of 4 KiB blocks or 2 TiB of 1 KiB blocks.
+const PIECES_LIMIT: usize = 1 << 20;
 
 /// What a piece of metadata is for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// It is read.
     Data,
-    /// Unused inodes that are zero on the disk.
+    /// Unused inodes that are zero on the disk, and reserved blocks that nobody reads: they shall become zero.
     Zero,
     /// Never written by the file system: uninitialised bitmaps, unused inodes that were not zeroed.
     Skip,
@@ -64,6 +64,17 @@ impl Row {
             _ => self.0.push(Piece::new(range, class)),
         }
     }
+
+    /// Data up to `tail`, a byte offset; from there on `class`, as far as it fills whole blocks of 4 KiB.
+    fn push_with_tail(&mut self, range: ByteRange, tail: u64, class: Class, size: u64) {
+        let tail = ByteRange::between(tail, range.end()).round_in(size);
+        if tail.is_empty() {
+            return self.push(range, Class::Data);
+        }
+        self.push(ByteRange::between(range.start(), tail.start()), Class::Data);
+        self.push(tail, class);
+        self.push(ByteRange::between(tail.end(), range.end()), Class::Data);
+    }
 }
 
 /// All pieces, ascending and disjoint. `size` is the partition's length in bytes, `mmp` the block of multi-mount
@@ -78,15 +89,15 @@ pub(super) fn collect(
     let blocks = |start: u64, count: u64| ByteRange::between(start * block, (start + count) * block);
     let [mut base, mut block_bitmaps, mut inode_bitmaps, mut tables] = [const { Row(Vec::new()) }; 4];
     // The boot block belongs to no group, or to one that calls it free.
-    base.push(blocks(0, geometry.base_metadata(0)?.0), Class::Data);
+    base.push(blocks(0, geometry.base_metadata(0)?.start), Class::Data);
     if let Some(mmp) = mmp {
         tables.push(blocks(mmp, 1), Class::Data);
     }
     for group in 0..geometry.groups {
         // In this order: with meta_bg, the bounds of the former are those of the latter's place.
-        let (start, count) = geometry.base_metadata(group)?;
+        let head = geometry.base_metadata(group)?;
         let descriptor = descriptors.get(group)?;
-        base.push(blocks(start, count), Class::Data);
+        base.push_with_tail(blocks(head.start, head.end - head.start), head.unwritten * block, Class::Zero, size);
         let class = |uninit| if uninit { Class::Skip } else { Class::Data };
         block_bitmaps.push(blocks(descriptor.block_bitmap, 1), class(descriptor.block_uninit));
         inode_bitmaps.push(blocks(descriptor.inode_bitmap, 1), class(descriptor.inode_uninit));
@@ -110,17 +121,11 @@ pub(super) fn collect(
     Ok(pieces)
 }
 
-/// The used part, and the tail that was never used: whole blocks of 4 KiB of it need not be read.
+/// The used part is read, the tail that was never used is not.
 fn inode_table(geometry: &Geometry, descriptor: &Descriptor, size: u64, tables: &mut Row) {
     let start = descriptor.inode_table * geometry.block;
-    let end = start + geometry.table_blocks() * geometry.block;
+    let table = ByteRange::between(start, start + geometry.table_blocks() * geometry.block);
     let used = (geometry.inodes_per_group - descriptor.unused_inodes) * geometry.inode_size;
-    let tail = ByteRange::between(start + used, end).round_in(size);
-    if tail.is_empty() {
-        tables.push(ByteRange::between(start, end), Class::Data);
-        return;
-    }
-    tables.push(ByteRange::between(start, tail.start()), Class::Data);
-    tables.push(tail, if descriptor.table_zeroed { Class::Zero } else { Class::Skip });
-    tables.push(ByteRange::between(tail.end(), end), Class::Data);
+    let class = if descriptor.table_zeroed { Class::Zero } else { Class::Skip };
+    tables.push_with_tail(table, start + used, class, size);
 }

@@ -1,0 +1,6 @@
+//! The store from outside: what captures, restores, operators and accidents do to it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+
+mod common;
+mod use_it;
