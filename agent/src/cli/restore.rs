@@ -177,7 +177,9 @@ fn report(outcome: &Outcome, proof: Proof) {
     }
     match &outcome.receipt.origin {
         Origin::Pinned(key) => println!("  origin             signed by the pinned key {key}"),
-        Origin::IntegrityOnly(key) => println!("  origin             integrity checked, origin not (folder's key {key})"),
+        Origin::IntegrityOnly(key) => {
+            println!("  origin             integrity checked, origin not (folder's key {key})")
+        }
     }
     if outcome.signed.is_some() {
         println!("  receipt            checked and signed by the server");

@@ -131,7 +131,8 @@ fn a_power_cut_at_any_write_leaves_lba_0_zero_or_the_disk_whole() {
     for cut in blanked + 1..=ops.len() {
         let flushed = ops[..cut].iter().rposition(|op| *op == Op::Flush).unwrap();
         // Nobody knows which of the writes since the last flush are on the disk: none, all, or every other one.
-        let picks: [fn(usize) -> bool; 4] = [|_| false, |_| true, |at| at.is_multiple_of(2), |at| !at.is_multiple_of(2)];
+        let picks: [fn(usize) -> bool; 4] =
+            [|_| false, |_| true, |at| at.is_multiple_of(2), |at| !at.is_multiple_of(2)];
         for pick in picks {
             let mut state = before.clone();
             ops[..flushed].iter().for_each(|op| op.apply(&mut state));
