@@ -121,8 +121,8 @@ build() {
   [ -x "$RAMET" ] || die "looking for the server: there is no $RAMET"
 }
 
-# bytes_in FOLDER: what its files hold.
-bytes_in() { find "$1" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%d", n }'; }
+# bytes_in FOLDER [NAME]: what its files hold, or those below folders of that name in it.
+bytes_in() { find "$1" -type f -path "*${2:+/$2}/*" -printf '%s\n' | awk '{ n += $1 } END { printf "%.0f", n }'; }
 
 # random_file FILE BYTES: incompressible and never zero by chance, as a used disk would be.
 random_file() { head -c "$2" /dev/urandom >"$1"; }

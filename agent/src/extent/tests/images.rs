@@ -82,6 +82,25 @@ impl Image {
         map(self.source()).unwrap()
     }
 
+    /// What a restore by these extents makes of a disk full of other bytes.
+    pub fn clone_of(&self, extents: &[Extent]) -> Self {
+        let clone = Self::garbage(self.source().size());
+        self.restore_onto(&clone, extents);
+        clone
+    }
+
+    pub fn restore_onto(&self, clone: &Self, extents: &[Extent]) {
+        for extent in extents {
+            for at in (extent.range.start()..extent.range.end()).step_by(1 << 20) {
+                let len = usize::try_from((extent.range.end() - at).min(1 << 20)).unwrap();
+                match extent.kind {
+                    ExtentKind::Data => clone.write(at, &self.read(at, len)),
+                    ExtentKind::Zero => clone.write(at, &vec![0; len]),
+                }
+            }
+        }
+    }
+
     pub fn mount(&self, options: &str) -> Mount {
         let dir = self.dir.path().join("mnt");
         fs::create_dir_all(&dir).unwrap();
