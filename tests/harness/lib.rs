@@ -4,7 +4,7 @@
 //! the peers' views of them, and the two programs as operators start them.
 //! Promise: what is expected never comes from the code under test; everything made here goes away with its value.
 //!
-//! `tool` runs programs, `attach` makes loop devices and mounts; `disk` makes disks, `tree` fills their file systems,
+//! `prove` says whether a target is a clone. `tool` runs programs, `attach` makes loop devices and mounts; `disk` makes disks, `tree` fills their file systems,
 //! `old` puts traces of former lives on them, `pattern` fills targets; `peer` asks partclone and dumpe2fs, `check` the
 //! checkers; `bins`, `agent` and `server` run what is tested, `proxy` is the bad network between them.
 
@@ -19,6 +19,7 @@ pub mod disk;
 pub mod old;
 pub mod pattern;
 pub mod peer;
+pub mod prove;
 pub mod proxy;
 pub mod random;
 pub mod range;
