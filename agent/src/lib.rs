@@ -11,4 +11,6 @@ pub mod extent;
 pub mod inspect;
 pub mod partition;
 pub mod progress;
+pub mod restore;
 pub mod transfer;
+pub mod write;

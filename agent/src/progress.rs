@@ -55,6 +55,19 @@ impl Meter {
         self.moved.fetch_add(bytes, Relaxed);
     }
 
+    /// All counters at once, for stages that count by themselves.
+    pub fn set(&self, step: &str, total: u64, done: u64, present: u64, moved: u64) {
+        let mut now = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != step {
+            step.clone_into(&mut now);
+        }
+        drop(now);
+        self.total.store(total, Relaxed);
+        self.done.store(done, Relaxed);
+        self.present.store(present, Relaxed);
+        self.moved.store(moved, Relaxed);
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

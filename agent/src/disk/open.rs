@@ -11,6 +11,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a disk's lock is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which disk, whatever its name: two paths to one disk have the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -260,11 +264,10 @@ impl Target {
             Some(libc::EROFS) => OpenError::ReadOnly { path: path.to_owned() },
             _ => failed(source),
         })?;
-        match buffered.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(busy("another process holds its lock")),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        lock(&buffered).map_err(|error| match error {
+            TryLockError::WouldBlock => busy("another process holds its lock"),
+            TryLockError::Error(source) => failed(source),
+        })?;
         let info = DiskInfo::of(path, &buffered)?;
         if block && ioctl::is_read_only(&buffered).map_err(failed)? {
             return Err(OpenError::ReadOnly { path: path.to_owned() });
@@ -290,6 +293,17 @@ impl Target {
     /// When the descriptor can not be duplicated.
     pub fn source(&self) -> io::Result<FileSource> {
         Ok(FileSource::new(self.buffered.try_clone()?, self.info.size))
+    }
+}
+
+/// Takes the exclusive lock. udev holds a shared one for the moment in which it looks at a disk.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => std::thread::sleep(LOCK_PATIENCE / 20),
+            result => return result,
+        }
     }
 }
 

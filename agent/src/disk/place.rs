@@ -45,6 +45,8 @@ struct Mount {
 /// One look at all devices and their uses.
 pub(super) struct Places<'a> {
     disks: &'a Disks,
+    /// Kernel names by device numbers, partitions included.
+    names: HashMap<DiskId, String>,
     /// By kernel name.
     places: HashMap<String, Place>,
     /// Partition to disk.
@@ -56,20 +58,23 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     pub fn of(disks: &'a Disks) -> Self {
-        let names = disks.names();
-        let mut parents = HashMap::new();
+        let mut all = Self {
+            disks,
+            names: HashMap::new(),
+            places: HashMap::new(),
+            parents: HashMap::new(),
+            mounts: Vec::new(),
+            swaps: Vec::new(),
+        };
+        let mut names = disks.names();
         for name in &names {
             for partition in disks.partitions_of(name) {
-                parents.insert(partition.name, (name.clone(), partition.range));
+                all.parents.insert(partition.name, (name.clone(), partition.range));
             }
         }
-        let mut all = Self { disks, places: HashMap::new(), parents, mounts: Vec::new(), swaps: Vec::new() };
-        let partitions: Vec<String> = all.parents.keys().cloned().collect();
-        for name in names.into_iter().chain(partitions) {
-            if let Some(place) = all.resolve(&name, 0) {
-                all.places.insert(name, place);
-            }
-        }
+        names.extend(all.parents.keys().cloned());
+        all.names = names.iter().filter_map(|name| Some((all.id_of(name)?, name.clone()))).collect();
+        all.places = names.into_iter().filter_map(|name| Some((name.clone(), all.resolve(&name, 0)?))).collect();
         all.mounts = all.read_mounts();
         all.swaps = all.read_swaps();
         all
@@ -77,8 +82,7 @@ impl<'a> Places<'a> {
 
     /// Where a disk's bytes lie.
     pub fn of_disk(&self, disk: &DiskInfo) -> Place {
-        let name = self.disks.name_of(disk.id);
-        let known = name.and_then(|name| self.places.get(&name).cloned());
+        let known = self.name_of(disk.id).and_then(|name| self.places.get(&name).cloned());
         known.unwrap_or(Place { base: disk.id, range: ByteRange::between(0, disk.size) })
     }
 
@@ -151,12 +155,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Kernel name of a device, partitions included.
     fn name_of(&self, id: DiskId) -> Option<String> {
-        if let Some(name) = self.disks.name_of(id) {
-            return Some(name);
-        }
-        self.parents.keys().find(|name| self.id_of(name) == Some(id)).cloned()
+        self.names.get(&id).cloned()
     }
 
     fn id_of(&self, name: &str) -> Option<DiskId> {
@@ -257,9 +257,8 @@ impl<'a> Places<'a> {
         let rest = path.strip_prefix("/dev").ok()?;
         if let Ok(mapped) = rest.strip_prefix("mapper") {
             let wanted = mapped.to_str()?;
-            let names = self.disks.names();
             let named = |name: &&String| self.disks.text(&self.folder(name), "dm/name").as_deref() == Some(wanted);
-            return names.iter().find(named).cloned();
+            return self.names.values().filter(|name| name.starts_with("dm-")).find(named).cloned();
         }
         let name = rest.to_str()?.replace('/', "!");
         if self.places.contains_key(&name) {

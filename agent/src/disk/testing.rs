@@ -28,6 +28,34 @@ impl Loop {
     }
 }
 
+impl Loop {
+    /// Lets the kernel see a partition on it, from `start` with `sectors` of 512 bytes; none where it will not.
+    pub fn partition(&self, number: u32, start: u64, sectors: u64) -> Option<Partition> {
+        let numbers = [u64::from(number), start, sectors].map(|value| value.to_string());
+        let status = std::process::Command::new("addpart").arg(&self.path).args(numbers).status();
+        let path = PathBuf::from(format!("{}p{number}", self.path.display()));
+        (status.is_ok_and(|status| status.success()) && path.exists()).then(|| Partition {
+            disk: self.path.clone(),
+            number,
+            path,
+        })
+    }
+}
+
+/// A partition of a loop device.
+pub(crate) struct Partition {
+    disk: PathBuf,
+    number: u32,
+    pub path: PathBuf,
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        let number = self.number.to_string();
+        let _ = std::process::Command::new("delpart").arg(&self.disk).arg(number).status();
+    }
+}
+
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = std::process::Command::new("losetup").arg("-d").arg(&self.path).status();

@@ -114,23 +114,26 @@ pub(super) fn bitlocker(peek: &Peek<'_>) -> Found {
     Ok(found.then(|| Content::of("BitLocker")))
 }
 
-/// Four labels, two at each end; the second half of each is a ring of uberblocks. As `blkid` does, fewer than four
-/// uberblocks are taken for remains.
+/// Four labels, two at each end; each one holds a list of names and values behind 16 KiB, of which the first bytes say
+/// how it is encoded, and a ring of uberblocks in its second half. Any one label is enough to import a pool.
 pub(super) fn zfs_member(peek: &Peek<'_>) -> Found {
     const LABEL: u64 = 256 << 10;
+    const LIST: u64 = 16 << 10;
     const RING: usize = 128 << 10;
     const MAGIC: u64 = 0x00ba_b10c;
-    let labels = peek.size() / LABEL;
-    let Some(last) = labels.checked_sub(1) else { return Ok(None) };
-    let mut uberblocks = 0;
-    let mut places = vec![0, 1, last.saturating_sub(1), last];
-    places.dedup();
-    for place in places {
-        let Some(ring) = peek.bytes(place * LABEL + LABEL / 2, RING)? else { continue };
-        let magics = ring.chunks_exact(1024).map(|slot| Fields(slot).le64(0));
-        uberblocks += magics.filter(|&magic| magic == MAGIC || magic == MAGIC.swap_bytes()).count();
+    let Some(last) = (peek.size() / LABEL).checked_sub(1) else { return Ok(None) };
+    for place in [0, 1, last.saturating_sub(1), last] {
+        let at = place * LABEL;
+        if !peek.has(at + LIST, b"\x01\x01\0\0")? && !peek.has(at + LIST, b"\x01\0\0\0")? {
+            continue;
+        }
+        let ring = peek.bytes(at + LABEL / 2, RING)?.unwrap_or_default();
+        let mut magics = ring.chunks_exact(1024).map(|slot| Fields(slot).le64(0));
+        if magics.any(|magic| magic == MAGIC || magic == MAGIC.swap_bytes()) {
+            return Ok(Some(Content::of("zfs_member")));
+        }
     }
-    Ok((uberblocks >= 4).then(|| Content::of("zfs_member")))
+    Ok(None)
 }
 
 /// Internal metadata lies in the last 4 KiB, behind a file system that knows nothing of it.
@@ -181,7 +184,7 @@ pub(super) fn exfat(peek: &Peek<'_>) -> Found {
     let Some(raw) = peek.bytes(0, 512)? else { return Ok(None) };
     let fields = Fields(&raw);
     let serial = fields.le32(100);
-    let uuid = Some(format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff));
+    let uuid = (serial != 0).then(|| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff));
     let version = Some(format!("{}.{}", fields.u8(105), fields.u8(104)));
     Ok((fields.bytes(3, 8) == b"EXFAT   ").then(|| Content { uuid, version, ..Content::of("exfat") }))
 }

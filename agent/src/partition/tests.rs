@@ -109,3 +109,25 @@ fn sizes_may_end_in_half_a_sector() {
     let target = moved(&image, 80 * MIB + 511).unwrap();
     assert_eq!(read(&target.source(), 512).unwrap().table.entries, scan.table.entries);
 }
+
+#[test]
+fn a_disk_that_does_not_answer_is_an_error_with_the_offset() {
+    /// The first sector can be read, and nothing else.
+    struct Broken(Vec<u8>);
+    impl ReadAt for Broken {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            if offset > 0 {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.0.read_exact_at(buf, offset)
+        }
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+    }
+    let image = testing::Image::with_sgdisk(8 * MIB, &["-n", "1:2048:+1M"]);
+    let broken = Broken(image.bytes());
+    let error = read(&broken, 512).unwrap_err();
+    assert_eq!(error.to_string(), "reading GPT header at offset 512");
+    assert!(old_tables(&broken, 512).is_err());
+}

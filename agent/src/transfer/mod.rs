@@ -4,6 +4,7 @@
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
 pub mod client;
+pub mod fetch;
 pub mod folder;
 pub mod http;
 pub mod pin;

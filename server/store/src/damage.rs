@@ -116,12 +116,24 @@ impl Store {
         if condemned == old {
             return Ok(());
         }
-        if self.0.access.writes() {
-            let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
-            self.0.desk.write_sealed(&self.0.dir.join("state").join("condemned"), &condemned)?;
-        }
+        self.write_condemned(&condemned)?;
         self.0.map.mark(|marks| marks.condemned = condemned.into_iter().collect());
         Ok(())
+    }
+
+    fn write_condemned(&self, condemned: &Condemned) -> Result<(), StoreError> {
+        if !self.0.access.writes() {
+            return Ok(());
+        }
+        let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.desk.write_sealed(&self.0.dir.join("state").join("condemned"), condemned)
+    }
+
+    /// Writes down again what is condemned.
+    pub(crate) fn save_condemned(&self) -> Result<(), StoreError> {
+        let _publishing = self.publishing();
+        let marks = self.0.map.marks();
+        self.write_condemned(&marks.condemned.iter().map(|(pack, since)| (*pack, *since)).collect())
     }
 
     /// This pack is not to be deleted after all.

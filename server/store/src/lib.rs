@@ -17,14 +17,15 @@
 //! ```
 //!
 //! The files follow the data: `pack` and `upload` bring packs in, `map` finds chunks, `commit` makes an image of them,
-//! `check` and `damage` doubt them, `collect` removes what no image needs.
-
-#![allow(dead_code, reason = "check and collect, which use the rest, follow")]
+//! `check`, `examine` and `damage` doubt them, `collect` removes what no image needs.
 
 mod bulk;
+mod check;
+mod collect;
 mod commit;
 mod damage;
 mod error;
+mod examine;
 mod files;
 mod image;
 pub mod key;
@@ -41,6 +42,8 @@ mod walk;
 pub mod testing;
 
 pub use bulk::{Bulk, Folder, Listed, NewPack};
+pub use check::{CheckReport, Damage, Progress};
+pub use collect::{CollectOptions, CollectReport};
 pub use commit::CommitError;
 pub use damage::DamageReport;
 pub use error::{StoreError, WhatNow};

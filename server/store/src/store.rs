@@ -105,6 +105,35 @@ impl Store {
         desk.write_sealed(&dir.join("format"), &Format { ramet_store: FORMAT })
     }
 
+    /// Writes `format` and `key.pub` again where one of them is damaged or missing, so that the store in `dir` opens.
+    /// Returns whether there was anything to do.
+    ///
+    /// # Errors
+    /// [`StoreError::NoStore`] when the folder has no packs and images; [`StoreError::Format`] when it is a store of
+    /// another version; those of the file system.
+    pub fn mend(dir: &Path, public_key: PublicKey) -> Result<bool, StoreError> {
+        if !dir.join("packs").is_dir() || !dir.join("images").is_dir() {
+            return Err(StoreError::NoStore { dir: dir.to_owned() });
+        }
+        let desk = Desk::new(dir.join("tmp"), crate::options::Steps::default());
+        let damaged = |error: &StoreError| matches!(error, StoreError::Damaged { .. } | StoreError::NoStore { .. });
+        let format = match check_format(dir) {
+            Err(error) if damaged(&error) => true,
+            other => other.map(|()| false)?,
+        };
+        let key = match files::read_sealed::<KeyFile>(&dir.join("key.pub")) {
+            Err(error) if damaged(&error) => true,
+            other => other?.is_none(),
+        };
+        if key {
+            desk.write_sealed(&dir.join("key.pub"), &KeyFile { public_key })?;
+        }
+        if format {
+            desk.write_sealed(&dir.join("format"), &Format { ramet_store: FORMAT })?;
+        }
+        Ok(format || key)
+    }
+
     /// Opens the store in `dir`.
     ///
     /// # Errors

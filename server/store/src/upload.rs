@@ -3,7 +3,6 @@
 //! In: a name, a length and a stream of bytes, none of them trusted. Out: a durable pack, or the rule it broke.
 //! Promise: nothing is believed before every frame was decompressed and hashed; memory is one chunk per upload.
 
-use crate::bulk::Bulk;
 use crate::error::{Doing, StoreError};
 use crate::files::TempFile;
 use crate::session::SessionId;
@@ -149,60 +148,4 @@ fn verify(file: &TempFile, name: PackName, len: u64) -> Result<Vec<PackEntry>, S
             .map_err(|error| bad(name, format!("chunk {}: {error}", entry.id)))?;
     }
     Ok(entries)
-}
-
-/// What a whole pack in the store looks like.
-pub(crate) struct Examined {
-    /// The table, if it could be read.
-    pub entries: Option<Vec<PackEntry>>,
-    /// Chunks whose frames are bad.
-    pub bad: Vec<(PackEntry, String)>,
-    /// What is wrong with the file apart from these, or its hash.
-    pub problem: Option<String>,
-}
-
-/// Reads every byte of a pack once: hash against name, every chunk against its id.
-pub(crate) fn examine(bulk: &dyn Bulk, name: &PackName, len: u64) -> Result<Examined, StoreError> {
-    let doing = || format!("checking pack {name}");
-    let table = match crate::map::read_table(bulk, name, len) {
-        Ok(entries) => Ok(entries),
-        Err(StoreError::Damaged { reason, .. }) => Err(reason),
-        Err(error) => return Err(error),
-    };
-    let mut hash = Context::new(&SHA256);
-    let mut at = 0;
-    let mut examined = Examined { entries: None, bad: Vec::new(), problem: None };
-    let mut buf = vec![0; (FRAME_MAX as usize).max(256 << 10)];
-    let mut raw = vec![0; CHUNK_MAX as usize];
-    let mut opener = Opener::new().doing(doing)?;
-    let mut take = |at: &mut u64, count: u64| -> Result<Vec<u8>, StoreError> {
-        let count = usize::try_from(count).unwrap_or(0);
-        bulk.read_at(name, *at, &mut buf[..count]).doing(doing)?;
-        hash.update(&buf[..count]);
-        *at += count as u64;
-        Ok(buf[..count].to_vec())
-    };
-    match table {
-        Ok(entries) => {
-            take(&mut at, HEADER.len() as u64)?;
-            for entry in &entries {
-                let frame = take(&mut at, u64::from(entry.stored))?;
-                if let Err(error) = opener.open(&frame, entry.id, entry.raw, &mut raw) {
-                    examined.bad.push((*entry, error.to_string()));
-                }
-            }
-            examined.entries = Some(entries);
-        }
-        Err(reason) => examined.problem = Some(reason),
-    }
-    while at < len {
-        let rest = (len - at).min(256 << 10);
-        take(&mut at, rest)?;
-    }
-    let mut found = [0; 32];
-    found.copy_from_slice(hash.finish().as_ref());
-    if PackName(found) != *name && examined.problem.is_none() {
-        examined.problem = Some(format!("its {len} bytes hash to {}", PackName(found)));
-    }
-    Ok(examined)
 }

@@ -301,3 +301,52 @@ fn names_of_loops_that_never_end_are_no_endless_loop() {
         .file("loop/backing_file", node.as_os_str().as_encoded_bytes());
     assert_eq!(uses(&machine.disks(), &disk(&machine, "loop1")), []);
 }
+
+#[test]
+fn a_mounted_kernel_partition_is_a_use_of_its_disk_and_of_the_file_below() {
+    let image = Image::new(24 * MIB);
+    let device = Loop::new(&image.path, &[]);
+    let Some(partition) = device.partition(2, 8192, 32_768) else { return };
+    run("mkfs.ext4", &["-q", partition.path.to_str().unwrap()]);
+    let mounted = Mounted::new(&partition.path);
+    let disks = Disks::from_sysfs();
+    for path in [&device.path, &image.path] {
+        let info = DiskInfo::open_source(path).unwrap().info;
+        let found = check_sources(&disks, &[&info]).unwrap();
+        let reason = Reason::Mounted { at: mounted.at().to_owned() };
+        let device = partition.path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(found[0], [InUse { device, reason, range: ByteRange::between(4 * MIB, 20 * MIB) }]);
+    }
+    let error = open_targets(&disks, std::slice::from_ref(&device.path), &[], None).unwrap_err();
+    assert!(matches!(error, Refusal::TargetInUse { .. }), "{error}");
+    drop(mounted);
+    drop(partition);
+    open_targets(&disks, std::slice::from_ref(&device.path), &[], None).unwrap();
+}
+
+#[test]
+fn the_real_root_disk_is_refused_and_its_store_with_it() {
+    use std::os::unix::fs::MetadataExt as _;
+    let disks = Disks::from_sysfs();
+    let device = std::fs::metadata("/").unwrap().dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let Some(listed) = disks.find(DiskId::Block { major, minor }) else { return };
+    let Ok(source) = DiskInfo::open_source(&Path::new("/dev").join(&listed.name)) else { return };
+    let error = check_targets(&disks, &[&source.info], &[], Some(Path::new("/"))).unwrap_err();
+    let Refusal::TargetInUse { uses, .. } = error else { panic!("{error}") };
+    for reason in [Reason::Root, Reason::Store] {
+        assert!(uses.iter().any(|found| found.reason == reason), "{uses:?}");
+    }
+}
+
+#[test]
+fn what_can_not_be_opened_is_a_refusal_that_names_it() {
+    let missing = PathBuf::from("/nowhere/disk.img");
+    let error = open_targets(&Disks::from_sysfs(), &[missing], &[], None).unwrap_err();
+    assert_eq!(error.to_string(), "taking /nowhere/disk.img");
+    let image = Image::new(MIB);
+    let _held = Target::open(&image.path).unwrap();
+    let error = open_targets(&Disks::from_sysfs(), std::slice::from_ref(&image.path), &[], None).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("another process holds its lock"), "{source}");
+}

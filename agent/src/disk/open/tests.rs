@@ -184,3 +184,27 @@ fn block_device_questions_to_a_file_are_errors() {
     assert!(ioctl::is_read_only(&file).is_err());
     assert!(ioctl::flush_buffers(&file).is_err() && ioctl::zero_out(&file, ByteRange::between(0, 512)).is_err());
 }
+
+#[test]
+fn a_lock_that_is_given_back_soon_is_waited_for() {
+    let image = Image::new(MIB);
+    let udev = File::open(&image.path).unwrap();
+    udev.lock_shared().unwrap();
+    let looking = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(udev);
+    });
+    Target::open(&image.path).unwrap();
+    looking.join().unwrap();
+}
+
+#[test]
+fn a_partition_is_a_source_but_no_target() {
+    let image = Image::new(8 * MIB);
+    let device = Loop::new(&image.path, &[]);
+    let Some(partition) = device.partition(3, 2048, 4096) else { return };
+    let source = DiskInfo::open_source(&partition.path).unwrap();
+    assert_eq!(source.info.size, 4096 * 512);
+    let text = Target::open(&partition.path).unwrap_err().to_string();
+    assert!(text.ends_with("is partition 3 of a disk; name the disk"), "{text}");
+}

@@ -1,7 +1,7 @@
 //! The metadata of all groups, whatever the bitmaps say of it.
 //!
 //! In: all group descriptors. Out: pieces sorted by place: superblock copies, descriptors, bitmaps, inode tables.
-//! Promise: no two structures share a byte; at most 2^21 pieces, 32 MiB, are in memory.
+//! Promise: no two structures share a byte; at most 2^20 pieces, 16 MiB, are kept.
 
 use super::super::ExtentError;
 use super::super::error::believe;
@@ -9,8 +9,8 @@ use super::descriptor::{Descriptor, Descriptors};
 use super::geometry::Geometry;
 use ramet_wire::ByteRange;
 
-/// Enough for 128 TiB with flex_bg, and for 1 KiB blocks without it.
-const PIECES_LIMIT: usize = 1 << 21;
+/// Enough for all file systems with flex_bg, and without it for 32 TiB of 4 KiB blocks or 2 TiB of 1 KiB blocks.
+const PIECES_LIMIT: usize = 1 << 20;
 
 /// What a piece of metadata is for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod blocks;
 mod checksum;
 mod descriptor;
 mod geometry;
+mod journal;
 mod metadata;
 mod mmp;
 mod superblock;
@@ -52,7 +53,9 @@ pub(super) fn read(part: Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, Ext
     let geometry = Geometry::new(&superblock, part.size())?;
     let mmp = mmp::check(&*part, &superblock, &geometry)?;
     superblock.unreplayed()?;
-    let metadata = metadata::collect(&geometry, &mut Descriptors::new(&*part, &geometry), mmp, part.size())?;
+    let mut descriptors = Descriptors::new(&*part, &geometry);
+    let metadata = metadata::collect(&geometry, &mut descriptors, mmp, part.size())?;
+    journal::check(&*part, &superblock, &geometry, &mut descriptors)?;
     check_inodes(&*part, &geometry)?;
     Ok(Some(Box::new(Ext { part, geometry, metadata })))
 }
@@ -64,6 +67,8 @@ fn check_inodes(part: &dyn ReadAt, geometry: &Geometry) -> Result<(), ExtentErro
     for group in 0..geometry.groups {
         let descriptor = descriptors.get(group)?;
         if descriptor.inode_uninit {
+            let (free, all) = (descriptor.free_inodes, geometry.inodes_per_group);
+            believe!(free == all, "group {group} has no inode bitmap and {free} free inodes, {all} expected");
             continue;
         }
         let bits = bitmap::inodes(geometry, group, &descriptor, bitmaps.get(descriptor.inode_bitmap)?)?;
@@ -81,7 +86,7 @@ fn check_inodes(part: &dyn ReadAt, geometry: &Geometry) -> Result<(), ExtentErro
 struct Ext {
     part: Arc<dyn ReadAt>,
     geometry: Geometry,
-    /// Sorted and disjoint; at most 32 MiB.
+    /// Sorted and disjoint; at most 16 MiB.
     metadata: Vec<Piece>,
 }
 

@@ -29,6 +29,7 @@ use super::checksum::crc32c;
 pub(super) const AT: u64 = 1024;
 pub(super) const LEN: usize = 1024;
 const MAGIC: u16 = 0xef53;
+const EXTERNAL_JOURNAL: &str = "ext-journal";
 
 /// Bits of `s_feature_compat`.
 pub(super) mod compat {
@@ -150,12 +151,13 @@ impl Superblock {
         self.fields().bytes(0x68, 16)
     }
 
-    /// As `blkid` names them: by features, whatever made it.
+    /// As `blkid` names them, by features, whatever made it; only its name for a journal device, jbd, tells nobody
+    /// what it is.
     pub fn content(&self) -> Content {
         let fields = self.fields();
         let extra = fields.le32(0x60) & !incompat::EXT3 != 0 || fields.le32(0x64) & !ro_compat::EXT3 != 0;
         let kind = if self.incompat(incompat::JOURNAL_DEV) {
-            "jbd"
+            EXTERNAL_JOURNAL
         } else if extra {
             "ext4"
         } else if self.compat(compat::HAS_JOURNAL) {
@@ -164,11 +166,11 @@ impl Superblock {
             "ext2"
         };
         Content {
-            kind: if kind == "jbd" { "ext-journal" } else { kind }.to_owned(),
+            kind: kind.to_owned(),
             uuid: fields.uuid(0x68),
             label: fields.text(0x78, 16),
             version: Some(format!("{}.{}", fields.le32(0x4c), fields.le16(0x3e))),
-            state: (kind != "jbd").then(|| self.state()),
+            state: (kind != EXTERNAL_JOURNAL).then(|| self.state()),
         }
     }
 

@@ -181,6 +181,10 @@ mod tests {
         out
     }
 
+    fn places(range: ByteRange) -> std::ops::Range<usize> {
+        usize::try_from(range.start()).unwrap()..usize::try_from(range.end()).unwrap()
+    }
+
     proptest! {
         #[test]
         fn metadata_counts_where_both_speak_and_order_is_kept(
@@ -191,20 +195,23 @@ mod tests {
             let used = ranges(&used);
             let classes = classes.iter().map(|c| [Class::Data, Class::Zero, Class::Skip][usize::from(*c)]);
             let metadata: Vec<(ByteRange, Class)> = ranges(&metadata).into_iter().zip(classes).collect();
-            let mut expected = [None; 300];
+            let mut expected = [None; 500];
             for run in &used {
-                for at in run.start()..run.end() { expected[at as usize] = Some(ExtentKind::Data); }
+                expected[places(*run)].fill(Some(ExtentKind::Data));
             }
             for (range, class) in &metadata {
-                let kind = match class { Class::Data => Some(ExtentKind::Data), Class::Zero => Some(ExtentKind::Zero), Class::Skip => None };
-                for at in range.start()..range.end() { expected[at as usize] = kind; }
+                expected[places(*range)].fill(match class {
+                    Class::Data => Some(ExtentKind::Data),
+                    Class::Zero => Some(ExtentKind::Zero),
+                    Class::Skip => None,
+                });
             }
-            let mut found = [None; 300];
+            let mut found = [None; 500];
             let mut last = 0;
             for extent in overlay(&used, &metadata) {
                 prop_assert!(extent.range.start() >= last && !extent.range.is_empty());
                 last = extent.range.end();
-                for at in extent.range.start()..extent.range.end() { found[at as usize] = Some(extent.kind); }
+                found[places(extent.range)].fill(Some(extent.kind));
             }
             prop_assert_eq!(&found[..], &expected[..]);
         }

@@ -416,3 +416,59 @@ fn rewrite(image: &Image, array: &[u8]) {
         image.write(le64(&header, 72) * 512, array);
     }
 }
+
+#[test]
+fn each_field_that_can_not_be_makes_a_copy_invalid_and_says_why() {
+    let image = cloud(300 * MIB);
+    let damage: [(usize, &[u8], &str); 12] = [
+        (0, b"EFI QART", "does not begin with"),
+        (8, &[0, 0, 2, 0], "revision 0x00020000"),
+        (12, &[91, 0, 0, 0], "91 bytes"),
+        (12, &[1, 2, 0, 0], "513 bytes"),
+        (24, &[2, 0], "lies at LBA 1 and says 2"),
+        (40, &[0xFF; 8], "its usable range is LBA 18446744073709551615"),
+        (48, &[0xFF; 8], "its usable range is LBA 34 to 18446744073709551615"),
+        (72, &[1, 0], "its entries are at LBA 1 to 32"),
+        (72, &[0xFF; 8], "its entries are at LBA 18446744073709551615"),
+        (80, &[0; 4], "0 entries of 128 bytes"),
+        (80, &[0xFF; 4], "its entries take"),
+        (84, &[64, 0], "128 entries of 64 bytes"),
+    ];
+    let good = image.read(512, 512);
+    for (at, bytes, reason) in damage {
+        let mut header = good.clone();
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        image.write(512, &super::super::gpt::edit_header(&header, &[]));
+        let scan = read(&image.source(), 512).unwrap();
+        let warning = &scan.warnings[0];
+        assert!(warning.starts_with("the primary GPT is damaged") && warning.contains(reason), "{warning}");
+        assert_eq!(scan.table.entries.len(), 3);
+    }
+}
+
+#[test]
+fn a_backup_that_leaves_no_room_for_a_primary_is_not_used() {
+    let image = cloud(300 * MIB);
+    let header = image.read(300 * MIB - 512, 512);
+    image.write(300 * MIB - 512, &super::super::gpt::edit_header(&header, &[(40, 33)]));
+    image.write(512, &[0; 512]);
+    let text = read(&image.source(), 512).unwrap_err().to_string();
+    assert!(text.contains("FirstUsableLBA 33 leaves no room"), "{text}");
+}
+
+#[test]
+fn a_header_of_more_than_92_bytes_is_checked_over_all_of_them() {
+    let image = cloud(300 * MIB);
+    for at in [512, 300 * MIB - 512] {
+        let mut header = image.read(at, 512);
+        header[12..16].copy_from_slice(&128_u32.to_le_bytes());
+        header[100] = 7;
+        image.write(at, &super::super::gpt::edit_header(&header, &[]));
+    }
+    assert!(read(&image.source(), 512).unwrap().warnings.is_empty());
+    let target = moved(&image, 310 * MIB).unwrap();
+    assert!(read(&target.source(), 512).unwrap().warnings.is_empty());
+    assert_eq!((target.read(512, 512)[100], target.read(310 * MIB - 512, 512)[100]), (7, 7));
+    image.write(512 + 100, &[8]);
+    assert!(read(&image.source(), 512).unwrap().warnings[0].contains("CRC"));
+}

@@ -52,7 +52,9 @@ impl Map {
         layers.files.extend(merged.map(Arc::new));
         let known: Vec<_> = layers.marks.dead.iter().filter(|name| layers.knows(name)).copied().collect();
         if known.len() < layers.marks.dead.len() {
-            Arc::make_mut(&mut layers.marks).dead = known.into_iter().collect();
+            let marks = Arc::make_mut(&mut layers.marks);
+            marks.dead = known.into_iter().collect();
+            marks.lost = marks.lost.intersection(&marks.dead).copied().collect();
         }
         drop(layers);
         for file in files.iter().filter(|file| file.path().starts_with(&self.out)) {

@@ -55,6 +55,8 @@ pub(crate) struct Marks {
     pub strikes: HashMap<PackName, HashSet<ChunkId>>,
     /// Packs that are gone.
     pub dead: HashSet<PackName>,
+    /// Those of them that nobody deleted.
+    pub lost: HashSet<PackName>,
 }
 
 impl Marks {
@@ -278,6 +280,7 @@ impl Map {
         if said {
             let marks = Arc::make_mut(&mut layers.marks);
             marks.dead.remove(&name);
+            marks.lost.remove(&name);
             marks.strikes.remove(&name);
         }
         let full = layers.fresh.records.len() >= self.options.fresh_max;

@@ -65,7 +65,11 @@ impl Map {
         let condemned = self.mark(|marks| {
             marks.dead.insert(row.name);
             marks.strikes.remove(&row.name);
-            marks.condemned.contains_key(&row.name)
+            let condemned = marks.condemned.contains_key(&row.name);
+            if !condemned {
+                marks.lost.insert(row.name);
+            }
+            condemned
         });
         if !condemned {
             found.lost.push(row.name);
