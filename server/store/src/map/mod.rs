@@ -268,20 +268,18 @@ impl Map {
         layers.knows(name) && !layers.marks.dead.contains(name)
     }
 
-    /// Takes in a durable pack. Whatever was said of an older file of this name holds no longer.
+    /// Takes in a durable pack. One of this name that was gone is there again.
     pub(crate) fn insert(&self, name: PackName, len: u64, entries: &[PackEntry]) -> Result<(), StoreError> {
         let mut layers = self.write();
         let marks = &layers.marks;
-        let said = marks.dead.contains(&name) || marks.strikes.contains_key(&name);
         let gone = marks.dead.contains(&name);
         if !layers.knows(&name) || gone {
             layers.fresh.add(PackRow { name, len }, entries);
         }
-        if said {
+        if gone {
             let marks = Arc::make_mut(&mut layers.marks);
             marks.dead.remove(&name);
             marks.lost.remove(&name);
-            marks.strikes.remove(&name);
         }
         let full = layers.fresh.records.len() >= self.options.fresh_max;
         drop(layers);
@@ -293,6 +291,11 @@ impl Map {
         let mut layers = self.write();
         layers.removals += 1;
         change(Arc::make_mut(&mut layers.marks))
+    }
+
+    /// Takes back something that was said of packs; `change` answers whether there was anything.
+    pub(crate) fn mark_if(&self, change: impl FnOnce(&mut Marks) -> bool) -> bool {
+        change(Arc::make_mut(&mut self.write().marks))
     }
 
     pub(crate) fn marks(&self) -> Arc<Marks> {
