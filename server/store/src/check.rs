@@ -111,7 +111,8 @@ impl Store {
         let dir = &self.0.dir;
         let mut paths = vec![dir.join("format"), dir.join("key.pub")];
         for folder in ["state", "sessions", "leases"] {
-            let sealed = names(&dir.join(folder))?.into_iter().filter(|name| name != "numbering");
+            let sealed =
+                names(&dir.join(folder))?.into_iter().filter(|name| !matches!(name.as_str(), "numbering" | "saving"));
             paths.extend(sealed.map(|name| dir.join(folder).join(name)));
         }
         for path in paths {

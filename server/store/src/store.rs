@@ -16,6 +16,7 @@ use ramet_wire::frame::{FRAME_MAX, Opener, VerifiedChunk};
 use ramet_wire::sign::PublicKey;
 use ramet_wire::{ChunkId, PackName};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) upkeep: Mutex<()>,
     /// Held while strikes or condemnations are written down.
     pub(crate) saving: Mutex<()>,
+    /// Packs replaced by good files in this process; what others wrote down of them is old.
+    pub(crate) absolved: Mutex<HashSet<PackName>>,
     pub(crate) gate: Gate,
     pub(crate) lock: Lock,
     scratch: Option<PathBuf>,
@@ -174,6 +177,7 @@ impl Store {
             publish: Mutex::new(()),
             upkeep: Mutex::new(()),
             saving: Mutex::new(()),
+            absolved: Mutex::default(),
             gate: Gate::one_per_core(),
             lock,
             scratch,
@@ -341,6 +345,17 @@ impl Store {
 
     pub(crate) fn may_write(&self, doing: &'static str) -> Result<(), StoreError> {
         if self.0.access.writes() { Ok(()) } else { Err(StoreError::Access { doing }) }
+    }
+
+    /// Waits for a lock between processes that share the folder; it lasts until the file is dropped.
+    pub(crate) fn lock_file(&self, name: &str) -> Result<fs::File, StoreError> {
+        let path = self.0.dir.join("state").join(name);
+        let doing = || format!("locking {}", path.display());
+        let file = fs::File::options().create(true).append(true).open(&path).doing(doing)?;
+        match file.lock() {
+            Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(StoreError::io(doing(), error)),
+            _ => Ok(file),
+        }
     }
 
     pub(crate) fn publishing(&self) -> MutexGuard<'_, ()> {
