@@ -3,7 +3,14 @@
 //! In: the disks of a machine, or an image in a store. Out: an image in a store, or disks that hold it.
 //! Promise: `capture.rs` and `restore.rs` show each direction on one screen; the folders follow the data.
 
+pub mod capture;
+pub mod chunk;
+pub mod cli;
 pub mod disk;
 pub mod extent;
+pub mod inspect;
 pub mod partition;
+pub mod progress;
+pub mod restore;
 pub mod transfer;
+pub mod write;

@@ -1,6 +1,20 @@
-//! Which disks there are, and how their bytes are read.
+//! Which disks there are, how their bytes are read, and whether they may be overwritten.
 //!
-//! In: a path to a block device or a disk-image file. Out: size, sector size, identity, and bytes.
-//! Promise: nothing here writes.
+//! In: paths to block devices or disk-image files, and the kernel's view of them. Out: size, sector sizes, identity,
+//! open files, and refusals with reasons.
+//! Promise: nothing here writes to a disk, except where `ioctl` is told to zero a range.
 
+#[cfg(test)]
+mod fake;
+mod guard;
+pub mod ioctl;
+mod open;
+mod place;
 pub mod source;
+mod sysfs;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use guard::{InUse, Reason, Refusal, check_sources, check_targets, open_targets, uses};
+pub use open::{Direct, DiskId, DiskInfo, OpenError, Source, Target};
+pub use sysfs::{Disks, Listed, PartitionDevice};

@@ -2,3 +2,19 @@
 //!
 //! In: a partition (a window of the disk). Out: extents, ascending, disjoint, whole blocks; all else may be skipped.
 //! Promise: a byte that a file system can read back is never outside an extent. When in doubt: all of it.
+
+mod bytes;
+mod error;
+mod ext;
+mod fat;
+mod formats;
+mod map;
+mod peek;
+mod rounded;
+mod signatures;
+mod swap;
+#[cfg(test)]
+mod tests;
+
+pub use error::ExtentError;
+pub use map::{Content, Extent, ExtentKind, Map, map, probe, whole};

@@ -3,6 +3,12 @@
 //! In: ids, packs, manifests. Out: the same, from the other side. Two doors, one house: capture and restore see traits.
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
+pub mod client;
+pub mod fetch;
+pub mod folder;
+pub mod http;
+pub mod pin;
+
 use ramet_wire::api::{ErrorKind, ImageInfo};
 use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ChunkId, ImageId, PackName};
@@ -63,6 +69,8 @@ pub enum TransferError {
     Store {
         /// What was asked.
         what: String,
+        /// What to do about it.
+        kind: ErrorKind,
         /// The store's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -113,7 +121,7 @@ pub trait Upstream: Send + Sync {
     /// [`TransferError`].
     fn pack(&self) -> Result<Box<dyn PackSink>, TransferError>;
 
-    /// Publishes the image. `Err(Missing)` lists nothing: [`Commit::Missing`] does.
+    /// Publishes the image, or says which chunks are not there (any more).
     ///
     /// # Errors
     /// [`TransferError`].

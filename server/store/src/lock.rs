@@ -247,7 +247,7 @@ fn remove_if_old(path: &Path, now: SystemTime, lapse: Duration) {
 fn flock_is_reliable(dir: &Path) -> bool {
     const LOCAL: [FsType; 9] = [
         statfs::EXT4_SUPER_MAGIC,
-        statfs::XFS_SUPER_MAGIC,
+        FsType(0x5846_5342), // XFS; nix has no name for it on musl
         statfs::BTRFS_SUPER_MAGIC,
         statfs::TMPFS_MAGIC,
         statfs::MSDOS_SUPER_MAGIC,

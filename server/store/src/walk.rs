@@ -72,7 +72,7 @@ impl Store {
                     }
                     Err(error) => return Err(error),
                 };
-                let records = segment::decode(bytes, reference, end, size)
+                let records = segment::decode(bytes, reference, end, size, number.unit())
                     .map_err(|error| StoreError::damaged(object(index), error))?;
                 let mut ids = vec![reference.id];
                 for record in &records {

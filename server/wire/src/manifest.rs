@@ -140,6 +140,20 @@ pub struct Content {
     pub state: Option<String>,
 }
 
+impl Content {
+    /// Nothing is known about it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self::of("unknown")
+    }
+
+    /// Only its name is known.
+    #[must_use]
+    pub fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), ..Self::default() }
+    }
+}
+
 /// Bytes of an address space, as segments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -301,6 +315,17 @@ pub enum Where {
     Gaps,
     /// A partition, by number.
     Partition(u32),
+}
+
+impl Where {
+    /// What offsets and lengths of its records are multiples of, in bytes.
+    #[must_use]
+    pub const fn unit(self) -> u64 {
+        match self {
+            Self::Gaps => crate::segment::GAPS_UNIT,
+            Self::Partition(_) => crate::range::BLOCK,
+        }
+    }
 }
 
 impl std::fmt::Display for Where {

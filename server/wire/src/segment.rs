@@ -88,9 +88,7 @@ pub enum SegmentError {
         index: usize,
     },
     /// A length out of bounds or not whole blocks.
-    #[error(
-        "record {index}: length {len} is out of bounds or not a multiple of {BLOCK} inside a partition of {size} bytes"
-    )]
+    #[error("record {index}: length {len} is out of bounds or not whole blocks inside a space of {size} bytes")]
     RecordLength {
         /// Which record.
         index: usize,
@@ -100,7 +98,7 @@ pub enum SegmentError {
         size: u64,
     },
     /// A start outside the segment or not at a block.
-    #[error("record {index}: offset {offset} is outside the segment's {span} bytes or not a multiple of {BLOCK}")]
+    #[error("record {index}: offset {offset} is outside the segment's {span} bytes or not at a block")]
     Offset {
         /// Which record.
         index: usize,
@@ -155,11 +153,22 @@ fn encode_one(records: &[Record], first: u64) -> Vec<u8> {
     bytes
 }
 
-/// Reads a segment's bytes. `before` is the end of the last record of the segment before it; `size` the partition's.
+/// Offsets and lengths of records in the gaps are multiples of this many bytes, those in partitions of [`BLOCK`]:
+/// a gap ends where a partition begins, and old tables put that at any sector.
+pub const GAPS_UNIT: u64 = 512;
+
+/// Reads a segment's bytes. `before` is the end of the last record of the segment before it; `size` the space's;
+/// `unit` is [`BLOCK`] for a partition and [`GAPS_UNIT`] for the gaps.
 ///
 /// # Errors
 /// Any [`SegmentError`].
-pub fn decode(bytes: &[u8], segment: &SegmentRef, before: u64, size: u64) -> Result<Vec<Record>, SegmentError> {
+pub fn decode(
+    bytes: &[u8],
+    segment: &SegmentRef,
+    before: u64,
+    size: u64,
+    unit: u64,
+) -> Result<Vec<Record>, SegmentError> {
     let body = bytes.get(HEADER.len()..).ok_or(SegmentError::Length(bytes.len()))?;
     if body.is_empty() || body.len() % RECORD_LEN != 0 || bytes.len() > SEGMENT_MAX {
         return Err(SegmentError::Length(bytes.len()));
@@ -172,7 +181,7 @@ pub fn decode(bytes: &[u8], segment: &SegmentRef, before: u64, size: u64) -> Res
     let mut records = Vec::with_capacity(body.len() / RECORD_LEN);
     let mut before = before;
     for (index, bytes) in body.chunks_exact(RECORD_LEN).enumerate() {
-        let record = decode_record(index, bytes, segment, size)?;
+        let record = decode_record(index, bytes, segment, size, unit)?;
         if record.offset < before {
             return Err(SegmentError::Order { index, start: record.offset, before });
         }
@@ -182,7 +191,13 @@ pub fn decode(bytes: &[u8], segment: &SegmentRef, before: u64, size: u64) -> Res
     Ok(records)
 }
 
-fn decode_record(index: usize, bytes: &[u8], segment: &SegmentRef, size: u64) -> Result<Record, SegmentError> {
+fn decode_record(
+    index: usize,
+    bytes: &[u8],
+    segment: &SegmentRef,
+    size: u64,
+    unit: u64,
+) -> Result<Record, SegmentError> {
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     let (offset, len) = (word(0), word(4));
     let kind = [bytes[8], bytes[9], bytes[10], bytes[11]];
@@ -197,13 +212,13 @@ fn decode_record(index: usize, bytes: &[u8], segment: &SegmentRef, size: u64) ->
     let start = segment
         .first
         .checked_add(u64::from(offset))
-        .filter(|start| u64::from(offset) < segment.len && start.is_multiple_of(BLOCK));
+        .filter(|start| u64::from(offset) < segment.len && start.is_multiple_of(unit));
     let Some(start) = start else {
         return Err(SegmentError::Offset { index, offset, span: segment.len });
     };
     let end = start
         .checked_add(u64::from(len))
-        .filter(|end| len > 0 && len <= max && *end <= size && (u64::from(len).is_multiple_of(BLOCK) || *end == size));
+        .filter(|end| len > 0 && len <= max && *end <= size && (u64::from(len).is_multiple_of(unit) || *end == size));
     match end {
         Some(_) => Ok(Record { offset: start, len, kind }),
         None => Err(SegmentError::RecordLength { index, len, size }),
@@ -225,7 +240,7 @@ mod tests {
         for (range, bytes) in segments {
             let segment = SegmentRef { first: range.start(), len: range.len(), id: ChunkId::of(bytes) };
             let before = all.last().map_or(0, |record| record.range().end());
-            all.extend(decode(bytes, &segment, before, SIZE)?);
+            all.extend(decode(bytes, &segment, before, SIZE, BLOCK)?);
         }
         Ok(all)
     }
@@ -269,8 +284,9 @@ mod tests {
     fn the_last_record_of_a_partition_need_not_be_whole_blocks() {
         let segment = SegmentRef { first: 0, len: SPAN, id: ChunkId([0; 32]) };
         let bytes = encode_one(&[data(4096, 512)], 0);
-        assert!(decode(&bytes, &segment, 0, 4608).is_ok());
-        assert!(decode(&bytes, &segment, 0, 4096).is_err());
-        assert!(decode(&bytes, &segment, 0, 8192).is_err());
+        assert!(decode(&bytes, &segment, 0, 4608, BLOCK).is_ok());
+        assert!(decode(&bytes, &segment, 0, 4096, BLOCK).is_err());
+        assert!(decode(&bytes, &segment, 0, 8192, BLOCK).is_err());
+        assert!(decode(&bytes, &segment, 0, 8192, GAPS_UNIT).is_ok());
     }
 }

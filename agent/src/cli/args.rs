@@ -1,0 +1,199 @@
+//! The command line: `ramet-agent inspect | capture | restore`.
+//!
+//! In: arguments and environment. Out: typed commands.
+//! Promise: what `--help` prints is what README shows; a secret on the command line is warned about.
+
+use argh::FromArgs;
+
+/// Ramet's agent: reads disks into a store, writes them back onto any number of machines, proves every byte.
+#[derive(Debug, FromArgs)]
+#[argh(error_code(0, "done and proven"), error_code(1, "failed"), error_code(2, "refused before any write"))]
+#[argh(error_code(3, "wrong usage"), error_code(4, "restored but not read back"))]
+pub struct Args {
+    /// print the version and exit
+    #[argh(switch)]
+    pub version: bool,
+
+    #[argh(subcommand)]
+    #[allow(missing_docs)] // argh's derive takes the doc of a subcommand field for its help text
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub enum Command {
+    /// Look.
+    Inspect(Inspect),
+    /// Disk to store.
+    Capture(Capture),
+    /// Store to disk.
+    Restore(Restore),
+    /// Shell completion.
+    Completion(Completion),
+}
+
+/// Show what is on disks, and which bytes of it a capture would read.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "inspect")]
+pub struct Inspect {
+    /// disks: block devices or disk-image files
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// print one JSON object
+    #[argh(switch)]
+    pub json: bool,
+
+    /// list the extents of every partition
+    #[argh(switch)]
+    pub extents: bool,
+}
+
+/// Capture disks into an image on a server, or in a folder.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "capture")]
+pub struct Capture {
+    /// disks, in the order that gives them their ordinals: block devices or disk-image files
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// name of the image: letters, digits, '.', '_' and '-', at most 128
+    #[argh(option)]
+    pub image: String,
+
+    /// server: https://HOST:PORT (RAMET_SERVER)
+    #[argh(option)]
+    pub server: Option<String>,
+
+    /// file with a token of scope capture; without it RAMET_TOKEN is used
+    #[argh(option)]
+    pub token_file: Option<String>,
+
+    /// token itself; a file or RAMET_TOKEN keeps it out of the process list
+    #[argh(option)]
+    pub token: Option<String>,
+
+    /// fingerprint of the server's identity, as `ramet key` prints it (RAMET_KEY)
+    #[argh(option)]
+    pub key: Option<String>,
+
+    /// folder to use as a store instead of a server
+    #[argh(option)]
+    pub store: Option<String>,
+
+    /// copy partitions that are mounted or held, whole; the image is marked inconsistent
+    #[argh(switch)]
+    pub force_mounted: bool,
+
+    /// print the outcome as one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Restore an image onto disks, read it back, and write a receipt.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "restore")]
+pub struct Restore {
+    /// target disks, as many as the image has, in its order: block devices or existing files
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// image to restore: NAME for its latest version, NAME@ID for exactly one
+    #[argh(option)]
+    pub image: String,
+
+    /// server: https://HOST:PORT (RAMET_SERVER)
+    #[argh(option)]
+    pub server: Option<String>,
+
+    /// file with a token of scope restore; without it RAMET_TOKEN is used
+    #[argh(option)]
+    pub token_file: Option<String>,
+
+    /// token itself; a file or RAMET_TOKEN keeps it out of the process list
+    #[argh(option)]
+    pub token: Option<String>,
+
+    /// fingerprint of the server's identity, or of the folder's key (RAMET_KEY)
+    #[argh(option)]
+    pub key: Option<String>,
+
+    /// folder to use as a store instead of a server
+    #[argh(option)]
+    pub store: Option<String>,
+
+    /// restore only this partition, onto one with the same number, start, size and type; repeatable
+    #[argh(option)]
+    pub partition: Vec<u32>,
+
+    /// pair N=DISK: image disk N goes to DISK; repeatable, instead of target disks in order
+    #[argh(option)]
+    pub pair: Vec<String>,
+
+    /// do not read back what was written: exit status 4 instead of 0
+    #[argh(switch)]
+    pub no_read_back: bool,
+
+    /// restore although RAID or LDM metadata at the disk's end would end up at another place
+    #[argh(switch)]
+    pub force_size: bool,
+
+    /// write the receipt to this file
+    #[argh(option)]
+    pub receipt: Option<String>,
+
+    /// check everything, show the plan, write nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+
+    /// do not ask
+    #[argh(switch)]
+    pub yes: bool,
+
+    /// print the outcome as one JSON object
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "completion")]
+pub struct Completion {
+    /// bash, zsh or fish
+    #[argh(positional)]
+    pub shell: String,
+}
+
+/// argh knows `--opt value` only; people also write `--opt=value`.
+#[must_use]
+pub fn split_equals(args: Vec<String>) -> Vec<String> {
+    let mut split = Vec::with_capacity(args.len());
+    let mut literal = false;
+    for arg in args {
+        literal |= arg == "--";
+        match arg.split_once('=') {
+            Some((name, value)) if !literal && name.starts_with("--") && name.len() > 2 => {
+                split.push(name.to_owned());
+                split.push(value.to_owned());
+            }
+            _ => split.push(arg),
+        }
+    }
+    split
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(args: &[&str]) -> Vec<String> {
+        args.iter().map(|arg| (*arg).to_owned()).collect()
+    }
+
+    #[test]
+    fn takes_options_with_an_equals_sign() {
+        let args = strings(&["capture", "a=b", "--image=web=1", "--json", "--", "--x=y"]);
+        assert_eq!(split_equals(args), strings(&["capture", "a=b", "--image", "web=1", "--json", "--", "--x=y"]));
+    }
+}

@@ -1,0 +1,195 @@
+//! `ramet-agent restore`.
+//!
+//! In: an image, target disks, and a person or `--yes`. Out: disks that hold it, a receipt, and what was proven.
+//! Promise: without `--yes` and without a terminal nothing is written; 0 only with everything read back.
+
+use super::args::Restore;
+use super::door::{self, Options, Place};
+use super::show::{self, bytes};
+use super::{Exit, failed, print_json, usage};
+use crate::progress::{Meter, Snapshot};
+use crate::restore::{self, Ending, Outcome, Progress, Request, RestoreError, Watch};
+use crate::transfer::folder::Shelf;
+use crate::transfer::http::Http;
+use crate::transfer::{Downstream, TransferError};
+use crate::write::Plan;
+use ramet_wire::ImageRef;
+use ramet_wire::api::Action;
+use ramet_wire::receipt::{Origin, Proof};
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+pub(super) fn run(args: &Restore) -> Exit {
+    let request = match request(args) {
+        Ok(request) => request,
+        Err(message) => return usage(&message),
+    };
+    let options = Options {
+        server: args.server.as_deref(),
+        token_file: args.token_file.as_deref(),
+        token: args.token.as_deref(),
+        key: args.key.as_deref(),
+        store: args.store.as_deref(),
+    };
+    let place = match door::place(options) {
+        Ok(place) => place,
+        Err(message) => return usage(&message),
+    };
+    if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() {
+        eprintln!("ramet-agent: nobody is here to confirm the plan; pass --yes, or --dry-run to see it");
+        return Exit::Refused;
+    }
+    let door = match open(&place, &request.image, args) {
+        Ok(door) => door,
+        Err(error) => return failed(Exit::Refused, &error),
+    };
+    let meter = Meter::default();
+    meter.begin("checking", 0);
+    let watcher = Watcher { meter: &meter, yes: args.yes };
+    // The run itself sends heartbeats, with its own step.
+    let ended = show::during(&meter, &|_: &Snapshot| (), || restore::restore(&*door, &request, &watcher));
+    match ended {
+        Ok(Ending::Planned(plan)) => {
+            show_plan(&plan, args.json);
+            Exit::Done
+        }
+        Ok(Ending::Restored(outcome)) => finish(&outcome, args),
+        Err(error @ RestoreError::Refused(_)) => failed(Exit::Refused, &error),
+        Err(error) => {
+            eprintln!("Run the same command again: what is already on the disks will not be sent twice.");
+            failed(Exit::Failed, &error)
+        }
+    }
+}
+
+fn request(args: &Restore) -> Result<Request, String> {
+    let image: ImageRef = args.image.parse().map_err(|error| format!("--image {:?}: {error}", args.image))?;
+    if args.disks.is_empty() == args.pair.is_empty() {
+        return Err("name target disks in the image's order, or pairs (--pair 0=DISK), and not both".to_owned());
+    }
+    let pair = |text: &String| {
+        let wrong = || format!("--pair {text:?}: wanted N=DISK");
+        let (ordinal, disk) = text.split_once('=').filter(|(_, disk)| !disk.is_empty()).ok_or_else(wrong)?;
+        Ok::<_, String>((ordinal.parse().map_err(|_| wrong())?, PathBuf::from(disk)))
+    };
+    Ok(Request {
+        image,
+        targets: args.disks.iter().map(PathBuf::from).collect(),
+        pairs: args.pair.iter().map(pair).collect::<Result<_, _>>()?,
+        partitions: args.partition.clone(),
+        read_back: !args.no_read_back,
+        dry_run: args.dry_run,
+        force_size: args.force_size,
+    })
+}
+
+fn open(place: &Place, image: &ImageRef, args: &Restore) -> Result<Box<dyn Downstream>, TransferError> {
+    Ok(match place {
+        Place::Server(address) => {
+            Box::new(Http::open(address, Action::Restore, image, &args.partition, &door::accept_identity)?)
+        }
+        Place::Folder(dir, key) => {
+            let accept = |found| {
+                eprintln!("The folder's key is {found}; nobody pinned it: integrity will be checked, origin not.");
+                args.yes || args.dry_run || door::confirm("Go on?")
+            };
+            Box::new(Shelf::open(dir, image, *key, &accept)?)
+        }
+    })
+}
+
+struct Watcher<'a> {
+    meter: &'a Meter,
+    yes: bool,
+}
+
+impl Watch for Watcher<'_> {
+    fn confirm(&self, plan: &Plan) -> bool {
+        self.meter.begin("waiting for an answer", 0);
+        if self.yes {
+            return true;
+        }
+        eprint!("\r\x1b[K{plan}");
+        door::confirm("Erase and restore?")
+    }
+
+    fn progress(&self, now: &Progress) {
+        self.meter.set("restoring", now.total, now.done, now.kept, now.fetched);
+    }
+}
+
+fn show_plan(plan: &Plan, json: bool) {
+    if json { print_json(plan) } else { print!("{plan}") }
+}
+
+/// The outcome for scripts: the receipt, and the figures that are not part of it.
+#[derive(Serialize)]
+struct Restored<'a> {
+    image: &'a ImageRef,
+    proof: Proof,
+    fetched_bytes: u64,
+    written_bytes: u64,
+    kept_bytes: u64,
+    seconds: f64,
+    receipt: &'a ramet_wire::receipt::Receipt,
+    signed: bool,
+}
+
+fn finish(outcome: &Outcome, args: &Restore) -> Exit {
+    if let Some(path) = &args.receipt
+        && let Err(error) = write_receipt(outcome, path)
+    {
+        eprintln!("ramet-agent: writing the receipt to {path}: {error}; the disks hold the image all the same");
+        return Exit::Failed;
+    }
+    let proof = outcome.receipt.proof();
+    for warning in &outcome.plan.warnings {
+        eprintln!("warning of the capture: {warning}");
+    }
+    if args.json {
+        print_json(&Restored {
+            image: &outcome.plan.image,
+            proof,
+            fetched_bytes: outcome.fetched_bytes,
+            written_bytes: outcome.written_bytes,
+            kept_bytes: outcome.kept_bytes,
+            seconds: outcome.seconds,
+            receipt: &outcome.receipt,
+            signed: outcome.signed.is_some(),
+        });
+    } else {
+        report(outcome, proof);
+    }
+    if proof == Proof::None { Exit::Unproven } else { Exit::Done }
+}
+
+fn report(outcome: &Outcome, proof: Proof) {
+    println!("restored {} in {:.1} s", outcome.plan.image, outcome.seconds);
+    println!("  present  {:>10}  were on the disks already", bytes(outcome.kept_bytes));
+    println!("  written  {:>10}", bytes(outcome.written_bytes));
+    println!("  fetched  {:>10}  as stored", bytes(outcome.fetched_bytes));
+    match proof {
+        Proof::Device => println!("  proven             every byte was read back from the device and hashed"),
+        Proof::File => println!("  proven             every byte was read back past this process's writes and hashed"),
+        Proof::None => println!("  NOT proven         nothing was read back (--no-read-back)"),
+    }
+    match &outcome.receipt.origin {
+        Origin::Pinned(key) => println!("  origin             signed by the pinned key {key}"),
+        Origin::IntegrityOnly(key) => {
+            println!("  origin             integrity checked, origin not (folder's key {key})")
+        }
+    }
+    if outcome.signed.is_some() {
+        println!("  receipt            checked and signed by the server");
+    }
+}
+
+/// The server's signed form where there is one, else the bare receipt.
+fn write_receipt(outcome: &Outcome, path: &str) -> std::io::Result<()> {
+    let text = match &outcome.signed {
+        Some(signed) => serde_json::to_string_pretty(signed),
+        None => serde_json::to_string_pretty(&outcome.receipt),
+    };
+    std::fs::write(path, text.map_err(std::io::Error::from)? + "\n")
+}

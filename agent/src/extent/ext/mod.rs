@@ -1,0 +1,97 @@
+//! ext2, ext3 and ext4: block bitmaps, and the metadata that every group has.
+//!
+//! In: a partition with an ext superblock. Out: used clusters and metadata; unused inode tables become zero.
+//! Promise: nothing waits to be replayed, every flag is known and every checksum right, or it is a doubt.
+
+mod bitmap;
+mod blocks;
+mod checksum;
+mod descriptor;
+mod geometry;
+mod journal;
+mod metadata;
+mod mmp;
+mod superblock;
+mod walk;
+
+use super::ExtentError;
+use super::error::believe;
+use super::map::{Content, Layout, Pieces};
+use super::peek::Peek;
+use crate::disk::source::ReadAt;
+use descriptor::Descriptors;
+use geometry::Geometry;
+use metadata::Piece;
+use std::sync::Arc;
+use superblock::{Superblock, incompat};
+
+pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
+    let Some(raw) = peek.bytes(superblock::AT, superblock::LEN)? else { return Ok(None) };
+    let Some(superblock) = Superblock::new(raw) else { return Ok(None) };
+    let mut content = superblock.content();
+    if let Ok(geometry) = Geometry::new(&superblock, peek.size()) {
+        match mmp::check(peek.part(), &superblock, &geometry) {
+            Err(error @ ExtentError::Read { .. }) => return Err(error),
+            Err(ExtentError::MountedElsewhere(by)) => content.state = Some(by),
+            Err(ExtentError::Contradiction(_)) | Ok(_) => {}
+        }
+    }
+    Ok(Some(content))
+}
+
+/// # Errors
+/// A doubt as in the promise above; [`ExtentError::Read`] from the device.
+pub(super) fn read(part: Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, ExtentError> {
+    let raw = Peek::new(&*part)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
+    let Some(superblock) = Superblock::new(raw) else {
+        return Err(ExtentError::doubt("superblock has lost its magic since it was recognised"));
+    };
+    if superblock.incompat(incompat::JOURNAL_DEV) {
+        return Ok(None);
+    }
+    superblock.check_format()?;
+    let geometry = Geometry::new(&superblock, part.size())?;
+    let mmp = mmp::check(&*part, &superblock, &geometry)?;
+    superblock.unreplayed()?;
+    let mut descriptors = Descriptors::new(&*part, &geometry);
+    let metadata = metadata::collect(&geometry, &mut descriptors, mmp, part.size())?;
+    journal::check(&*part, &superblock, &geometry, &mut descriptors)?;
+    check_inodes(&*part, &geometry)?;
+    Ok(Some(Box::new(Ext { part, geometry, metadata })))
+}
+
+/// The tail of an inode table is unused only if the inode bitmap says so, too.
+fn check_inodes(part: &dyn ReadAt, geometry: &Geometry) -> Result<(), ExtentError> {
+    let mut descriptors = Descriptors::new(part, geometry);
+    let mut bitmaps = blocks::Blocks::new(part, geometry.block, "inode bitmap");
+    for group in 0..geometry.groups {
+        let descriptor = descriptors.get(group)?;
+        if descriptor.inode_uninit {
+            let (free, all) = (descriptor.free_inodes, geometry.inodes_per_group);
+            believe!(free == all, "group {group} has no inode bitmap and {free} free inodes, {all} expected");
+            continue;
+        }
+        let bits = bitmap::inodes(geometry, group, &descriptor, bitmaps.get(descriptor.inode_bitmap)?)?;
+        let (unused, used) = (descriptor.unused_inodes, bits.used_end());
+        let limit = geometry.inodes_per_group - unused;
+        believe!(
+            used <= limit,
+            "inode bitmap of group {group} uses inode {used}, its descriptor has {limit} used ones"
+        );
+    }
+    Ok(())
+}
+
+/// An ext file system whose maps are believed.
+struct Ext {
+    part: Arc<dyn ReadAt>,
+    geometry: Geometry,
+    /// Sorted and disjoint; at most 16 MiB.
+    metadata: Vec<Piece>,
+}
+
+impl Layout for Ext {
+    fn pieces(&self) -> Pieces<'_> {
+        Box::new(walk::Walk::new(&*self.part, &self.geometry, &self.metadata))
+    }
+}

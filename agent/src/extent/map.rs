@@ -1,0 +1,162 @@
+//! The map of one partition, and how it is made.
+//!
+//! In: a partition. Out: what it holds, how many bytes of it will be read, and its extents.
+//! Promise: a map is believed only if every part of it was checked; anything odd makes the whole partition the extent.
+
+use super::formats::{self, Reader};
+use super::rounded::Rounded;
+use super::{ExtentError, peek::Peek};
+use crate::disk::source::ReadAt;
+use ramet_wire::ByteRange;
+pub use ramet_wire::manifest::Content;
+use std::fmt;
+use std::sync::Arc;
+
+/// What shall happen with an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExtentKind {
+    /// It is read and stored.
+    Data,
+    /// It becomes zero on the target without being read: the unused tail of an ext4 inode table, and blocks beside
+    /// superblock copies that are reserved for group descriptors to come.
+    Zero,
+}
+
+/// A stretch of a partition that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Extent {
+    /// Bytes from the start of the partition; multiples of [`ramet_wire::BLOCK`] except at the partition's end.
+    pub range: ByteRange,
+    /// What shall happen with it.
+    pub kind: ExtentKind,
+}
+
+/// The extents of one kind of content, found again on every walk.
+///
+/// Pieces come ascending and disjoint, in exact bytes; [`Rounded`] makes blocks of them.
+pub(super) trait Layout: Send + Sync {
+    fn pieces(&self) -> Pieces<'_>;
+}
+
+pub(super) type Pieces<'a> = Box<dyn Iterator<Item = Result<Extent, ExtentError>> + Send + 'a>;
+
+/// Which bytes of a partition matter.
+pub struct Map {
+    /// What was recognised.
+    pub content: Content,
+    /// Bytes of the data extents: what will be read.
+    pub used_bytes: u64,
+    /// The whole partition is the extent.
+    pub whole: bool,
+    /// The file system says that another machine has it mounted: to be treated like a mounted one.
+    pub mounted_elsewhere: bool,
+    /// Why the map was not believed, and whatever else an operator should know.
+    pub warnings: Vec<String>,
+    size: u64,
+    layout: Option<Box<dyn Layout>>,
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("content", &self.content)
+            .field("size", &self.size)
+            .field("used_bytes", &self.used_bytes)
+            .field("whole", &self.whole)
+            .field("mounted_elsewhere", &self.mounted_elsewhere)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Map {
+    /// The extents, ascending and disjoint. May be called more than once: each walk reads the allocation maps again,
+    /// so memory stays bounded however large the partition is.
+    ///
+    /// # Errors
+    /// [`ExtentError::Read`] from the device; [`ExtentError::Contradiction`] when the source changed since [`map`].
+    /// The iterator ends after its first error.
+    pub fn extents(&self) -> impl Iterator<Item = Result<Extent, ExtentError>> + Send + '_ {
+        let pieces: Pieces<'_> = match &self.layout {
+            Some(layout) => layout.pieces(),
+            None => {
+                let range = ByteRange::between(0, self.size);
+                Box::new(std::iter::once(Ok(Extent { range, kind: ExtentKind::Data })))
+            }
+        };
+        Rounded::new(pieces, self.size)
+    }
+
+    fn whole(size: u64, content: Content, warnings: Vec<String>) -> Self {
+        Self { content, used_bytes: size, whole: true, mounted_elsewhere: false, warnings, size, layout: None }
+    }
+}
+
+/// Looks at a partition and maps it. Damaged content is no error: the whole partition is the extent then, and a
+/// warning names the structure and both numbers.
+///
+/// # Errors
+/// [`ExtentError::Read`] when the device does not answer.
+pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
+    let size = part.size();
+    let mut found = formats::recognise(&Peek::new(&*part)?)?;
+    if found.len() > 1 {
+        let kinds: Vec<&str> = found.iter().map(|(content, _)| content.kind.as_str()).collect();
+        let warning = format!("copied whole: it carries the signatures of {}", kinds.join(" and "));
+        return Ok(Map::whole(size, found.swap_remove(0).0, vec![warning]));
+    }
+    let Some((content, reader)) = found.pop() else {
+        return Ok(Map::whole(size, Content::unknown(), Vec::new()));
+    };
+    let Some(reader) = reader else {
+        return Ok(Map::whole(size, content, Vec::new()));
+    };
+    match believed(part, reader) {
+        Ok(None) => Ok(Map::whole(size, content, Vec::new())),
+        Ok(Some((layout, used_bytes))) => {
+            let layout = Some(layout);
+            Ok(Map { content, used_bytes, whole: false, mounted_elsewhere: false, warnings: Vec::new(), size, layout })
+        }
+        Err(error @ ExtentError::Read { .. }) => Err(error),
+        Err(error) => {
+            let mut map = Map::whole(size, content, vec![format!("copied whole: {error}")]);
+            map.mounted_elsewhere = matches!(error, ExtentError::MountedElsewhere(_));
+            Ok(map)
+        }
+    }
+}
+
+/// A layout that was walked through once, and the bytes of its data extents.
+type Believed = (Box<dyn Layout>, u64);
+
+/// Walks through the whole layout once.
+fn believed(part: Arc<dyn ReadAt>, reader: Reader) -> Result<Option<Believed>, ExtentError> {
+    let size = part.size();
+    let Some(layout) = reader(part)? else {
+        return Ok(None);
+    };
+    let mut used_bytes = 0;
+    for extent in Rounded::new(layout.pieces(), size) {
+        let extent = extent?;
+        if extent.kind == ExtentKind::Data {
+            used_bytes += extent.range.len();
+        }
+    }
+    Ok(Some((layout, used_bytes)))
+}
+
+/// The whole partition is the extent, because of `warning`: for partitions that are mounted or held.
+#[must_use]
+#[allow(clippy::needless_pass_by_value)] // the same shape as `map`: callers choose one of the two
+pub fn whole(part: Arc<dyn ReadAt>, content: Content, warning: String) -> Map {
+    Map::whole(part.size(), content, vec![warning])
+}
+
+/// Only recognises; reads a few KiB.
+///
+/// # Errors
+/// [`ExtentError::Read`] when the device does not answer.
+pub fn probe(part: &dyn ReadAt) -> Result<Content, ExtentError> {
+    let found = formats::recognise(&Peek::new(part)?)?;
+    Ok(found.into_iter().next().map_or_else(Content::unknown, |(content, _)| content))
+}

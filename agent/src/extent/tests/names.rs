@@ -1,0 +1,162 @@
+//! What contents are called: blkid's names and values.
+
+use super::super::{Content, map, probe, whole};
+use super::images::{Image, run};
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+
+const MIB: u64 = 1 << 20;
+
+/// `blkid -p`: key and value; empty when it knows nothing of the image.
+fn blkid(image: &Image) -> BTreeMap<String, String> {
+    let out = Command::new("/usr/sbin/blkid").args(["-p", "-o", "export", image.name()]).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    // Spaces and the like are escaped in this form.
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.replace('\\', ""))).collect()
+}
+
+fn named_as_by_blkid(image: &Image) -> Content {
+    let known = blkid(image);
+    let content = probe(&*image.source()).unwrap();
+    let get = |key: &str| known.get(key).cloned();
+    assert_eq!(Some(content.kind.clone()), get("TYPE"));
+    assert_eq!(content.uuid, get("UUID"), "{}", content.kind);
+    assert_eq!(content.label, get("LABEL"), "{}", content.kind);
+    if content.version.is_some() {
+        assert_eq!(content.version, get("VERSION"), "{}", content.kind);
+    }
+    assert_eq!(image.map().content, content);
+    content
+}
+
+fn made(size: u64, program: &str, args: &[&str]) -> Content {
+    let image = Image::empty(size);
+    run(program, &[args, &[image.name()]].concat());
+    named_as_by_blkid(&image)
+}
+
+#[test]
+fn ext_is_named_as_by_blkid() {
+    for (kind, options) in [
+        ("ext2", "-t ext2 -L label"),
+        ("ext2", "-t ext2 -r 0"),
+        ("ext3", "-t ext3 -L sixteen_letters_"),
+        ("ext4", "-t ext4"),
+        ("ext4", "-t ext4 -O ^has_journal -L with_space"),
+        ("ext4", "-t ext2 -O extents"),
+    ] {
+        let args: Vec<&str> = options.split(' ').chain(["-q", "-F"]).collect();
+        assert_eq!(made(20 * MIB, "mke2fs", &args).kind, kind, "{options}");
+    }
+}
+
+#[test]
+fn fat_is_named_as_by_blkid() {
+    for (size, width) in [(1, "12"), (16, "16"), (64, "32")] {
+        let args = ["-F", width, "-s", "1", "-n", "EFI PART", "-i", "1234abcd"];
+        assert_eq!(made(size * MIB, "mkfs.vfat", &args).label.as_deref(), Some("EFI PART"));
+        made(size * MIB, "mkfs.vfat", &["-F", width, "-s", "1"]);
+    }
+}
+
+#[test]
+fn swap_is_named_as_by_blkid() {
+    assert_eq!(made(MIB, "mkswap", &["-L", "nap"]).label.as_deref(), Some("nap"));
+    made(MIB, "mkswap", &["-p", "16384"]);
+}
+
+#[test]
+fn xfs_and_btrfs_are_named_as_by_blkid_and_copied_whole() {
+    for (size, program, args) in
+        [(300, "mkfs.xfs", vec!["-q", "-L", "twelve_chars"]), (128, "mkfs.btrfs", vec!["-q", "-L", "some label"])]
+    {
+        let image = Image::empty(size * MIB);
+        run(program, &[&args[..], &[image.name()]].concat());
+        named_as_by_blkid(&image);
+        let map = image.map();
+        assert!(map.whole && map.warnings.is_empty() && map.used_bytes == size * MIB, "{map:?}");
+    }
+}
+
+type Marks = Vec<(u64, Vec<u8>)>;
+
+/// Headers by hand: as little as the format's own identification says. 16 MiB each.
+fn by_hand() -> Vec<(&'static str, Marks)> {
+    let mark = |at: u64, bytes: &[u8]| (at, bytes.to_vec());
+    let end = 16 * MIB;
+    let mut label: Marks = (0..8).map(|slot| mark(131_072 + slot * 1024, &0x00ba_b10c_u64.to_le_bytes())).collect();
+    label.push(mark(16384, b"\x01\x01\0\0"));
+    let last_label = label.iter().map(|(at, bytes)| (at + end - 262_144, bytes.clone())).collect();
+    vec![
+        ("linux_raid_member", vec![mark(4096, b"\xfc\x4e\x2b\xa9\x01\0\0\0")]),
+        ("linux_raid_member", vec![mark(0, b"\xfc\x4e\x2b\xa9\x01\0\0\0")]),
+        ("linux_raid_member", vec![mark(end - 8192, b"\xfc\x4e\x2b\xa9\x01\0\0\0")]),
+        ("linux_raid_member", vec![mark(end - 65536, b"\xfc\x4e\x2b\xa9\0\0\0\0\x5a\0\0\0")]),
+        (
+            "LVM2_member",
+            vec![mark(512, b"LABELONE\x01\0\0\0\0\0\0\0\0\0\0\0\x20\0\0\0LVM2 001abcdefghijklmnopqrstuvwxyzABCDEF")],
+        ),
+        ("crypto_LUKS", vec![mark(0, b"LUKS\xba\xbe\0\x01"), mark(168, b"11111111-2222-3333-4444-555555555555")]),
+        (
+            "crypto_LUKS",
+            vec![mark(0, b"LUKS\xba\xbe\0\x02"), mark(24, b"name"), mark(168, b"11111111-2222-3333-4444-555555555555")],
+        ),
+        ("BitLocker", vec![mark(0, b"\xeb\x58\x90-FVE-FS-")]),
+        ("zfs_member", label),
+        ("zfs_member", last_label),
+        ("drbd", vec![mark(end - 4096 + 60, b"\x83\x74\x02\x6b")]),
+        ("bcache", vec![mark(4096 + 24, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81")]),
+        ("stratis", vec![mark(516, b"!Stra0tis\x86\xff\x02^\x41rh")]),
+        ("DM_integrity", vec![mark(0, b"integrt\0")]),
+        ("DM_verity_hash", vec![mark(0, b"verity\0\0")]),
+        ("ntfs", vec![mark(0, b"\xeb\x52\x90NTFS    "), mark(510, b"\x55\xaa")]),
+        ("exfat", vec![mark(0, b"\xeb\x76\x90EXFAT   "), mark(510, b"\x55\xaa")]),
+        ("f2fs", vec![mark(1024, b"\x10\x20\xf5\xf2\x01\0\x0e\0")]),
+        ("erofs", vec![mark(1024, b"\xe2\xe1\xf5\xe0")]),
+        ("squashfs", vec![mark(0, b"hsqs"), mark(28, b"\x04\0\0\0")]),
+        ("iso9660", vec![mark(32768, b"\x01CD001\x01"), mark(32808, b"CDROM"), mark(32768 + 830, b"2024010203040506")]),
+        ("jfs", vec![mark(32768, b"JFS1\x01\0\0\0")]),
+        ("nilfs2", vec![mark(1024, b"\x02\0\0\0\0\0\x34\x34\x18\x01")]),
+        ("reiserfs", vec![mark(65536 + 52, b"ReIsEr2Fs")]),
+        ("hfsplus", vec![mark(1024, b"H+\0\x04"), mark(1024 + 40, b"\0\0\x10\0")]),
+        ("apfs", vec![mark(32, b"NXSB")]),
+    ]
+}
+
+#[test]
+fn contents_without_a_reader_are_named_and_copied_whole() {
+    let mut known_to_blkid = 0;
+    for (kind, marks) in by_hand() {
+        let image = Image::empty(16 * MIB);
+        for (at, bytes) in &marks {
+            image.write(*at, bytes);
+        }
+        let map = image.map();
+        assert_eq!(map.content.kind, kind);
+        assert!(map.whole && map.warnings.is_empty() && map.used_bytes == 16 * MIB, "{map:?}");
+        // blkid wants more of some headers than their magic; where it does name one, it is the same name.
+        if let Some(name) = blkid(&image).get("TYPE") {
+            assert_eq!(name, kind);
+            known_to_blkid += 1;
+            let uuid = blkid(&image).get("UUID").cloned();
+            assert!(map.content.uuid.is_none() || map.content.uuid == uuid, "{kind}: {:?} {uuid:?}", map.content.uuid);
+        }
+    }
+    assert!(known_to_blkid >= 8, "{known_to_blkid}");
+}
+
+#[test]
+fn what_nobody_knows_is_unknown_and_whole() {
+    for size in [0, 1, 511, 512, 1024, 4095, 100_000] {
+        let map = map(Arc::new(vec![0_u8; size])).unwrap();
+        assert_eq!((map.content, map.whole, map.used_bytes), (Content::unknown(), true, size as u64));
+    }
+}
+
+#[test]
+fn a_partition_can_be_declared_whole_for_a_reason() {
+    let map = whole(Arc::new(vec![0_u8; 5000]), Content::of("ext4"), "mounted on /".to_owned());
+    assert_eq!((map.whole, map.used_bytes, map.warnings), (true, 5000, vec!["mounted on /".to_owned()]));
+}

@@ -1,0 +1,94 @@
+//! What lies on a disk that is about to be overwritten, and what ties an image to its disk's size.
+//!
+//! In: a disk to read. Out: names, for people and for the plan.
+//! Promise: reads only; a disk full of garbage is described, never refused.
+
+use super::medium::{Medium, MediumView};
+use crate::disk::source::{ReadAt, Window};
+use crate::extent::{Content, probe};
+use crate::partition;
+use ramet_wire::{Entry, TableKind};
+use std::io;
+
+/// Most partitions of an old table that are named one by one.
+const NAMED_MAX: usize = 32;
+
+/// Metadata at a fixed distance from the disk's end: name, sectors of 512 bytes from the end, offset there, magic.
+/// Offsets as `util-linux` has them (libblkid/src/superblocks).
+const AT_END: &[(&str, u64, usize, &[u8])] = &[
+    ("ddf_raid_member", 1, 0, b"\xde\x11\xde\x11"),
+    ("ddf_raid_member", 257, 0, b"\xde\x11\xde\x11"),
+    ("isw_raid_member", 2, 0, b"Intel Raid ISM Cfg Sig. "),
+    ("nvidia_raid_member", 2, 0, b"NVIDIA"),
+    ("promise_fasttrack_raid_member", 63, 0, b"Promise Technology, Inc."),
+    ("adaptec_raid_member", 1, 0, b"DPTM"),
+    ("LDM (Windows dynamic disk)", 1, 0, b"PRIVHEAD"),
+];
+
+/// RAID, LDM and pool metadata that says where the disk's end is, if `disk` has any.
+///
+/// # Errors
+/// Whatever reading the disk answers.
+pub fn end_metadata(disk: &dyn ReadAt) -> io::Result<Option<&'static str>> {
+    let content = probe(disk).map_err(io::Error::other)?;
+    let by_content = ["linux_raid_member", "zfs_member", "drbd"].into_iter().find(|kind| content.kind == *kind);
+    if by_content.is_some() {
+        return Ok(by_content);
+    }
+    for (name, sectors, at, magic) in AT_END {
+        let Some(offset) = (disk.size() / 512 * 512).checked_sub(sectors * 512) else { continue };
+        let mut sector = [0; 512];
+        disk.read_exact_at(&mut sector, offset)?;
+        if sector[*at..].starts_with(magic) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// What a target holds now, one line each; empty when nothing is recognised.
+///
+/// # Errors
+/// Whatever reading the disk answers.
+pub fn lies_on(medium: &dyn Medium) -> io::Result<Vec<String>> {
+    let view = MediumView(medium);
+    let mut lines = Vec::new();
+    let whole = probe(&view).map_err(io::Error::other)?;
+    if whole.kind != "unknown" {
+        lines.push(format!("whole disk: {}", describe(&whole)));
+    }
+    if let Some(name) = end_metadata(&view)?.filter(|name| *name != whole.kind) {
+        lines.push(format!("at the disk's end: {name}"));
+    }
+    let table = match partition::read(&view, medium.sector()) {
+        Ok(scan) => scan.table,
+        Err(partition::PartitionError::Io { source, .. }) => return Err(source),
+        Err(error) => {
+            lines.push(format!("a damaged partition table ({error})"));
+            return Ok(lines);
+        }
+    };
+    if table.kind == TableKind::None {
+        return Ok(lines);
+    }
+    lines.push(format!("{} table with {} partitions", table.kind, table.entries.len()));
+    for entry in table.entries.iter().filter(|entry| !entry.extended).take(NAMED_MAX) {
+        lines.push(partition_line(&view, entry)?);
+    }
+    if table.entries.len() > NAMED_MAX {
+        lines.push(format!("and {} more partitions", table.entries.len() - NAMED_MAX));
+    }
+    Ok(lines)
+}
+
+fn partition_line(disk: &MediumView<'_>, entry: &Entry) -> io::Result<String> {
+    let content = probe(&Window::new(disk, entry.range)?).map_err(io::Error::other)?;
+    let name = entry.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+    Ok(format!("partition {}{name}: {} bytes, {}", entry.number, entry.range.len(), describe(&content)))
+}
+
+fn describe(content: &Content) -> String {
+    let label = content.label.as_ref().map(|label| format!(" {label:?}")).unwrap_or_default();
+    let uuid = content.uuid.as_ref().map(|uuid| format!(" {uuid}")).unwrap_or_default();
+    format!("{}{label}{uuid}", content.kind)
+}
