@@ -9,7 +9,7 @@ use super::segments::Survey;
 use super::view::{Chunks, GapView};
 use crate::partition::{self, Layout, PartitionError, Piece};
 use crate::transfer::fetch::FetchError;
-use ramet_wire::manifest::{DiskImage, PartitionImage, Stored};
+use ramet_wire::manifest::{DiskImage, PartitionImage, Stored, Where};
 use ramet_wire::segment::{Record, RecordKind};
 use ramet_wire::{BLOCK, ByteRange, ChunkId, MIB, SegmentsDigest, TableKind};
 use std::collections::HashMap;
@@ -66,6 +66,12 @@ pub struct Space {
 }
 
 impl Space {
+    /// Which space of the manifest it is.
+    #[must_use]
+    pub fn at(&self) -> Where {
+        self.number.map_or(Where::Gaps, Where::Partition)
+    }
+
     /// The digest that the manifest states.
     #[must_use]
     pub const fn digest(&self) -> SegmentsDigest {

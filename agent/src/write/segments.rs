@@ -7,8 +7,8 @@ use super::held::merge;
 use crate::transfer::Downstream;
 use crate::transfer::fetch::{FetchError, Fetcher, Need, batches};
 use ramet_wire::manifest::{DiskImage, Where};
-use ramet_wire::segment::{GAPS_UNIT, Record, RecordKind, SegmentError, SegmentRef, decode};
-use ramet_wire::{BLOCK, ByteRange, ChunkId};
+use ramet_wire::segment::{Record, RecordKind, SegmentError, SegmentRef, decode};
+use ramet_wire::{ByteRange, ChunkId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -199,19 +199,13 @@ fn each_record(
     stored: &ramet_wire::manifest::Stored,
     visit: &mut dyn FnMut(Record) -> Result<(), SurveyError>,
 ) -> Result<(), SurveyError> {
-    let unit = if number == Where::Gaps { GAPS_UNIT } else { BLOCK };
     let (mut before, mut data, mut zeros) = (0, 0, 0);
     for (group, refs) in stored.segments.chunks(GROUP).enumerate() {
         let all = segments.get(refs).map_err(|source| SurveyError::Fetch { disk, number, source })?;
         for (index, (segment, bytes)) in refs.iter().zip(&all).enumerate() {
             let index = group * GROUP + index;
-            let records = decode(bytes, segment, before, size, unit).map_err(|source| SurveyError::Segment {
-                disk,
-                number,
-                index,
-                id: segment.id,
-                source,
-            })?;
+            let records = decode(bytes, segment, before, size, number.unit())
+                .map_err(|source| SurveyError::Segment { disk, number, index, id: segment.id, source })?;
             for record in records {
                 before = record.range().end();
                 match record.kind {

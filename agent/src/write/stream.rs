@@ -6,8 +6,8 @@
 use super::error::WriteError;
 use super::map::{BLANK, DiskMap, Job, JobKind, Space};
 use super::segments::Segments;
+use ramet_wire::ByteRange;
 use ramet_wire::segment::decode;
-use ramet_wire::{BLOCK, ByteRange};
 
 /// Most data bytes of a window.
 pub const WINDOW_BYTES: u64 = 256 << 20;
@@ -70,8 +70,8 @@ impl<'a> Stream<'a> {
         if let Some(segment) = space.stored.segments.get(self.segment) {
             let bytes = segments.get(std::slice::from_ref(segment))?;
             for bytes in &bytes {
-                let records =
-                    decode(bytes, segment, self.before, space.range.len(), BLOCK).map_err(WriteError::Segment)?;
+                let records = decode(bytes, segment, self.before, space.range.len(), space.at().unit())
+                    .map_err(WriteError::Segment)?;
                 for record in records {
                     let start = space.range.start();
                     let to = ByteRange::between(start + record.offset, start + record.range().end());

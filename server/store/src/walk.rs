@@ -5,11 +5,11 @@
 
 use crate::error::StoreError;
 use crate::store::Store;
+use ramet_wire::ChunkId;
 use ramet_wire::api::IDS_MAX;
 use ramet_wire::frame::{CHUNK_MAX, Opener};
-use ramet_wire::manifest::{Manifest, Where};
+use ramet_wire::manifest::Manifest;
 use ramet_wire::segment::{self, RecordKind};
-use ramet_wire::{BLOCK, ChunkId};
 use std::collections::HashSet;
 
 /// What a walk comes by.
@@ -53,7 +53,6 @@ impl Store {
         for (disk, number, size, stored) in manifest.spaces() {
             let object =
                 |index: usize| format!("segment {index} of disk {disk} partition {number} of image {}", manifest.name);
-            let unit = if number == Where::Gaps { segment::GAPS_UNIT } else { BLOCK };
             let mut end = 0;
             let (mut data, mut zero) = (0_u64, 0_u64);
             let mut whole = true;
@@ -73,7 +72,7 @@ impl Store {
                     }
                     Err(error) => return Err(error),
                 };
-                let records = segment::decode(bytes, reference, end, size, unit)
+                let records = segment::decode(bytes, reference, end, size, number.unit())
                     .map_err(|error| StoreError::damaged(object(index), error))?;
                 let mut ids = vec![reference.id];
                 for record in &records {

@@ -317,6 +317,17 @@ pub enum Where {
     Partition(u32),
 }
 
+impl Where {
+    /// What offsets and lengths of its records are multiples of, in bytes.
+    #[must_use]
+    pub const fn unit(self) -> u64 {
+        match self {
+            Self::Gaps => crate::segment::GAPS_UNIT,
+            Self::Partition(_) => crate::range::BLOCK,
+        }
+    }
+}
+
 impl std::fmt::Display for Where {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

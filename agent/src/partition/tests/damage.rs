@@ -17,8 +17,17 @@ static DISK: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// The same with an MBR of four partitions and three EBRs, by sfdisk.
 static MBR: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let script = "label: dos\nsize=1024,type=83\nsize=512,type=83\ntype=5\nsize=100\nsize=100\nsize=100\n";
+    let script = "label: dos\nstart=64,size=1024,type=83\nstart=1200,size=512,type=83\nstart=2000,type=5\n\
+        start=2100,size=100\nstart=2300,size=100\nstart=2500,size=100\n";
     Image::with_sfdisk(SIZE, script).bytes()
+});
+
+/// Where its EBRs are.
+static EBRS: LazyLock<Vec<usize>> = LazyLock::new(|| {
+    let table = read(&*MBR, 512).unwrap().table;
+    let ebrs: Vec<_> = table.entries.iter().filter_map(|e| usize::try_from(e.ebr?).ok()).collect();
+    assert_eq!(ebrs.len(), 3);
+    ebrs
 });
 
 /// Where a flipped byte counts: header (its 92 bytes) or entries. Behind them a sector is reserved.
@@ -98,7 +107,7 @@ proptest! {
             // MBR: LBA 0 and the EBRs are where it hurts.
             let at = match (gpt, at % 4) {
                 (false, 0) => 446 + at % 66,
-                (false, _) => (3584 + at % 3 * 128) * 512 + 446 + at % 66,
+                (false, _) => EBRS[at % 3] + 446 + at % 66,
                 (true, _) if tail => disk.len() - 1 - at % 17_000,
                 (true, _) => at % 20_000,
             };
