@@ -273,7 +273,7 @@ impl Shelf {
         let mut all: Vec<Record> = Vec::new();
         for segment in &stored.segments {
             let before = all.last().map_or(0, |record| record.range().end());
-            all.extend(ramet_wire::segment::decode(&self.chunk(segment.id), segment, before, size).unwrap());
+            all.extend(ramet_wire::segment::decode(&self.chunk(segment.id), segment, before, size, BLOCK).unwrap());
         }
         all
     }

@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// One version of an image, and what the store thinks of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,9 +261,11 @@ impl Images {
         }
     }
 
-    /// When the commit file was written, by the folder's clock.
-    fn age(&self, key: &ImageKey) -> Option<std::time::SystemTime> {
-        fs::metadata(self.path(key).join("commit")).ok()?.modified().ok()
+    /// When the image was published, by the folder's clock, if one of its files still tells.
+    fn age(&self, key: &ImageKey) -> Option<SystemTime> {
+        let dir = self.path(key);
+        let time = |name| fs::metadata(dir.join(name)).and_then(|meta| meta.modified()).ok();
+        time("manifest.json").or_else(|| time("commit"))
     }
 }
 
@@ -293,9 +296,9 @@ impl Store {
         if image.id.is_none() {
             // One without a number is the latest unless it is older for sure.
             let newest = self.0.images.age(&key);
-            let doubt = versions.into_iter().find(|(other, commit)| {
-                commit.is_err() && commit_is_err_and_not_older(self.0.images.age(other), newest)
-            });
+            let doubt = versions
+                .into_iter()
+                .find(|(other, commit)| commit.is_err() && published_after(self.0.images.age(other), newest));
             if let Some((_, Err(error))) = doubt {
                 return Err(error);
             }
@@ -351,7 +354,7 @@ impl Store {
     }
 }
 
-fn commit_is_err_and_not_older(doubtful: Option<std::time::SystemTime>, newest: Option<std::time::SystemTime>) -> bool {
+fn published_after(doubtful: Option<SystemTime>, newest: Option<SystemTime>) -> bool {
     match (doubtful, newest) {
         (Some(doubtful), Some(newest)) => doubtful >= newest,
         _ => true,

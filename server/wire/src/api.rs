@@ -67,6 +67,9 @@ pub struct OpenRun {
     pub action: Action,
     /// Capture: the name. Restore: the name, or one version of it.
     pub image: ImageRef,
+    /// Restore: only these partitions (numbers, of all disks); empty for whole disks. The receipt may lack the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<u32>,
     /// The machine that asks.
     #[serde(default)]
     pub machine: Source,

@@ -17,6 +17,17 @@ pub(super) fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
+/// Runs a program until it succeeds, for at most five seconds.
+fn persist(program: &str, args: &[&str]) -> bool {
+    (0..50).any(|_| {
+        let done = Command::new(program).args(args).output().is_ok_and(|out| out.status.success());
+        if !done {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        done
+    })
+}
+
 /// A sparse image file in a folder of its own.
 pub(super) struct Image {
     pub dir: tempfile::TempDir,
@@ -104,7 +115,9 @@ impl Image {
     pub fn mount(&self, options: &str) -> Mount {
         let dir = self.dir.path().join("mnt");
         fs::create_dir_all(&dir).unwrap();
-        run("mount", &["-o", &format!("loop,{options}"), self.name(), dir.to_str().unwrap()]);
+        // Other tests take loop devices at the same time.
+        let (options, target) = (format!("loop,{options}"), dir.to_str().unwrap());
+        assert!(persist("mount", &["-o", &options, self.name(), target]), "mount {} {options}", self.name());
         Mount(dir)
     }
 }
@@ -120,10 +133,9 @@ pub(super) struct Mount(pub PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.0).status();
-        if !std::thread::panicking() {
-            assert!(done.unwrap().success());
-        }
+        // A program that another test starts just now holds our files until its exec.
+        let done = persist("umount", &[self.0.to_str().unwrap()]);
+        assert!(done || std::thread::panicking(), "umount {}", self.0.display());
     }
 }
 

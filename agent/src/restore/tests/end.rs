@@ -167,13 +167,19 @@ fn a_disk_without_a_table_is_restored_and_its_first_sector_is_last() {
 
 #[test]
 fn a_disk_of_4096_byte_sectors_is_restored() {
-    let image = Image::new(12 << 20);
-    let mut source = image.bytes();
-    // sgdisk has no way to make a table for 4096-byte sectors in a file: one is made here with sfdisk's help.
-    let path = image.path.to_str().unwrap();
-    let script = "label: gpt\nsector-size: 4096\nstart=256, size=512\n";
-    crate::partition::testing::sfdisk_with(&image.path, script, &["--sector-size", "4096"]);
-    source.copy_from_slice(&std::fs::read(path).unwrap());
+    let mut made = std::io::Cursor::new(vec![0_u8; 12 << 20]);
+    let mut gpt = gptman::GPT::new_from(&mut made, 4096, [7; 16]).unwrap();
+    gpt[1] = gptman::GPTPartitionEntry {
+        partition_type_guid: [0xAF; 16],
+        unique_partition_guid: [1; 16],
+        starting_lba: 256,
+        ending_lba: 767,
+        attribute_bits: 0,
+        partition_name: "four".into(),
+    };
+    gpt.write_into(&mut made).unwrap();
+    gptman::GPT::write_protective_mbr_into(&mut made, 4096).unwrap();
+    let mut source = made.into_inner();
     source[1 << 20..3 << 20].copy_from_slice(&noise(2 << 20, 5));
     let shelf = Shelf::of(&[Captured { sector: 4096, ..Captured::of(&source) }]);
     let disk = Arc::new(Ram { sector: 4096, direct: Some(4096), ..Ram::plain(noise(16 << 20, 6)) });

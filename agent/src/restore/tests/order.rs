@@ -1,6 +1,7 @@
 //! What is written, and in which order.
 
 use super::*;
+use crate::write::Via;
 use crate::write::testing::Op;
 
 fn restored() -> (Vec<u8>, Vec<u8>, Arc<Ram>, Box<Outcome>) {
@@ -130,7 +131,9 @@ fn a_power_cut_at_any_write_leaves_lba_0_zero_or_the_disk_whole() {
     for cut in blanked + 1..=ops.len() {
         let flushed = ops[..cut].iter().rposition(|op| *op == Op::Flush).unwrap();
         // Nobody knows which of the writes since the last flush are on the disk: none, all, or every other one.
-        for pick in [|_: usize| false, |_| true, |at: usize| at.is_multiple_of(2), |at| !at.is_multiple_of(2)] {
+        let picks: [fn(usize) -> bool; 4] =
+            [|_| false, |_| true, |at| at.is_multiple_of(2), |at| !at.is_multiple_of(2)];
+        for pick in picks {
             let mut state = before.clone();
             ops[..flushed].iter().for_each(|op| op.apply(&mut state));
             let late = ops[flushed..cut].iter().enumerate().filter(|(at, _)| pick(*at));
@@ -155,7 +158,9 @@ fn with_several_disks_no_lba_0_is_written_before_all_are_read_back() {
     *disks[1].rotten.lock().unwrap() = None;
     let outcome = onto(&shelf, &request(), &[&disks[0], &disks[1]]).unwrap();
     assert!(disks[0].content()[..MIB as usize] == one[..MIB as usize]);
-    assert!(disks[1].content() == two);
+    let mib = 1 << 20;
+    let found = disks[1].content();
+    assert!(found[..2 * mib] == two[..2 * mib] && found[3 * mib..] == two[3 * mib..]);
     assert_eq!(outcome.receipt.disks.len(), 2);
 }
 
@@ -187,7 +192,8 @@ fn what_does_not_fit_o_direct_goes_through_the_cache_with_a_flush_between() {
     let first_cached = ops.iter().position(|op| via(&op, Via::Cached)).unwrap();
     let last_cached = ops.iter().rposition(|op| via(&op, Via::Cached)).unwrap();
     assert!(last_direct < first_cached);
-    assert!(ops[first_cached..].contains(&Op::Flush) && ops[last_cached + 1] == Op::Flush);
+    let after = ops[last_cached + 1..].iter().find(|op| !matches!(op, Op::Zero(_)));
+    assert_eq!(after, Some(&Op::Flush));
 }
 
 #[test]

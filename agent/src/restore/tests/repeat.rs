@@ -56,7 +56,8 @@ fn a_disk_that_vanishes_at_any_write_is_left_blank_and_the_next_run_writes_only_
         let outcome = onto(&shelf, &request(), &[&disk]).unwrap();
         assert_restored(&disk.content(), &source, &noise);
         assert!(outcome.receipt.check(&shelf.manifest_value(), shelf.id(), &[]).is_ok());
-        for op in &disk.ops()[done..] {
+        // Zeros alone do not start a comparison: only what came from the store counts.
+        for op in disk.ops()[done..].iter().filter(|op| matches!(op, Op::Write(..))) {
             let Some(range) = op.range().filter(|range| range.start() >= MIB && range.end() < 11 * MIB) else {
                 continue;
             };

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 
+mod collect;
 mod common;
+mod damage;
+mod upload;
 mod use_it;

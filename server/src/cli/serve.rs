@@ -1,0 +1,52 @@
+//! `ramet serve`: the server as a process.
+//!
+//! In: options and signals. Out: one line on stdout once it listens, the log on stderr.
+//! Promise: SIGTERM and SIGINT let running requests finish within their grace, and exit with 0.
+
+use super::{Fault, args, reach, write};
+use crate::config::Config;
+use crate::serve::{StartError, start};
+use crate::text::Redactor;
+use nix::sys::signal::{SigSet, Signal};
+use std::net::{SocketAddr, ToSocketAddrs};
+use tracing_subscriber::EnvFilter;
+
+pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
+    let state = reach::state_or_env(args.state);
+    let state = state.ok_or_else(|| Fault::Usage("which state folder? give --state DIR".to_owned()))?;
+    log(args.log_json);
+    let mut config = Config::new(state);
+    config.listen = address(&args.listen)?;
+    config.url = args.url;
+    if let Some(file) = &args.restore {
+        let restored = crate::backup::restore(file, &config.state)?;
+        tracing::info!(images = restored.images, key = %restored.key, "backup brought back; put the packs into store/packs");
+    }
+    // Blocked before any thread is made, so that all of them have it blocked and only this one waits for it.
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    let errno = |errno: nix::errno::Errno| Fault::Start(StartError::Threads(errno.into()));
+    signals.thread_block().map_err(errno)?;
+    let running = start(config)?;
+    write(&format!("listening on https://{}\n", running.addr()))?;
+    let stopper = running.stopper();
+    let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        while let Ok(signal) = signals.wait() {
+            tracing::info!(%signal, "stopping");
+            stopper.stop();
+        }
+    });
+    running.wait().map_err(|source| Fault::Io { doing: "serving", source })
+}
+
+fn address(text: &str) -> Result<SocketAddr, Fault> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| Fault::Usage(format!("--listen {text:?} is not ADDRESS:PORT, or the name has no address")))
+}
+
+fn log(json: bool) {
+    let filter = EnvFilter::try_from_env("RAMET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let lines = lines.with_writer(|| Redactor(std::io::stderr()));
+    // A second call, in tests, changes nothing.
+    let _ = if json { lines.json().try_init() } else { lines.try_init() };
+}

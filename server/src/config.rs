@@ -1,0 +1,93 @@
+//! What a server is told at its start, and the bounds on everything it takes in.
+//!
+//! In: the command line, or a test. Out: values that the other modules read; nothing reads the environment later.
+//! Promise: every queue, body, wait and table has a limit that stands here.
+
+use ramet_store::{Clock, CollectOptions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A server's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The state folder; made if it is not there.
+    pub state: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The URL by which agents reach this server; none: the address it listens on.
+    pub url: Option<String>,
+    /// Bounds and waits.
+    pub limits: Limits,
+    /// The time of day; tests bring their own.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// A server on `state` that listens on all addresses, port 4433.
+    #[must_use]
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        Self {
+            state: state.into(),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4433)),
+            url: None,
+            limits: Limits::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Bounds and waits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A session without a request for so long has lapsed.
+    pub session_lapse: Duration,
+    /// How long the address of a pack that `locate` answered is good.
+    pub url_life: Duration,
+    /// Connections open at once; more are closed as they come.
+    pub connections: usize,
+    /// Until the headers of the next request are there: also how long an idle connection is kept.
+    pub header_wait: Duration,
+    /// For the TLS handshake.
+    pub handshake_wait: Duration,
+    /// Longest pause inside a body, in either direction.
+    pub stall: Duration,
+    /// Longest time for a whole body that is held in memory.
+    pub body_wait: Duration,
+    /// Uploads received and verified at once; others wait.
+    pub uploads: usize,
+    /// Ranges of packs sent at once; others wait. Each holds two buffers of 1 MiB.
+    pub downloads: usize,
+    /// Runs open at once.
+    pub sessions: usize,
+    /// Tokens that may exist.
+    pub tokens: usize,
+    /// Ended runs that are remembered; the oldest go first.
+    pub runs: usize,
+    /// How long a collect keeps what it could delete.
+    pub collect: CollectOptions,
+    /// How long running requests may take after the order to stop.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self {
+            session_lapse: Duration::from_secs(15 * 60),
+            url_life: Duration::from_secs(60 * 60),
+            connections: 512,
+            header_wait: Duration::from_secs(60),
+            handshake_wait: Duration::from_secs(15),
+            stall: Duration::from_secs(60),
+            body_wait: Duration::from_secs(120),
+            uploads: cores + 2,
+            downloads: 32,
+            sessions: 4096,
+            tokens: 10_000,
+            runs: 10_000,
+            collect: CollectOptions::default(),
+            grace: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The database: tokens and runs, in one SQLite file.
+//!
+//! In: closures over a connection, from any thread. Out: their results, once they are on disk.
+//! Promise: one thread does all of it, in order; what was answered survives a crash of process or machine.
+
+pub mod runs;
+pub mod tokens;
+
+use rusqlite::{Connection, OptionalExtension, ffi};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// Version of the schema that this build writes.
+const SCHEMA: i64 = 1;
+/// Questions that may wait; askers beyond wait too.
+const QUEUE: usize = 256;
+
+/// What is in the file. Later issues add versions, each as another step of [`migrate`].
+const SCHEMA_1: &str = "
+CREATE TABLE meta (
+    key    TEXT PRIMARY KEY,
+    value  BLOB NOT NULL
+) STRICT;
+CREATE TABLE tokens (
+    id       TEXT PRIMARY KEY,
+    hash     BLOB NOT NULL,
+    scopes   TEXT NOT NULL,
+    images   TEXT NOT NULL,
+    expires  INTEGER,
+    once     INTEGER NOT NULL,
+    used     INTEGER NOT NULL DEFAULT 0,
+    created  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE runs (
+    number         INTEGER PRIMARY KEY,
+    id             TEXT NOT NULL UNIQUE,
+    action         TEXT NOT NULL,
+    image          TEXT NOT NULL,
+    version        TEXT,
+    partitions     TEXT NOT NULL,
+    agent          TEXT NOT NULL,
+    agent_version  TEXT NOT NULL,
+    machine        TEXT NOT NULL,
+    token          TEXT NOT NULL,
+    session        BLOB,
+    store_session  TEXT,
+    state          TEXT NOT NULL,
+    step           TEXT NOT NULL DEFAULT '',
+    done           INTEGER NOT NULL DEFAULT 0,
+    total          INTEGER NOT NULL DEFAULT 0,
+    error          TEXT NOT NULL DEFAULT '',
+    committed      INTEGER,
+    receipt        TEXT,
+    started        INTEGER NOT NULL,
+    ended          INTEGER
+) STRICT;
+CREATE INDEX runs_by_state ON runs (state, ended);
+";
+
+/// Why the database did not do it. Messages are for the log; agents never see them.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// SQLite said no.
+    #[error("{doing}")]
+    Sqlite {
+        /// What was done.
+        doing: &'static str,
+        /// SQLite's answer.
+        source: rusqlite::Error,
+    },
+    /// Written by a newer version.
+    #[error("database {} has schema {found}, this build knows {SCHEMA}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// The thread is gone.
+    #[error("{doing}: the database is closed")]
+    Closed {
+        /// What was asked.
+        doing: &'static str,
+    },
+}
+
+impl DbError {
+    /// The disk under the database is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Sqlite { source: rusqlite::Error::SqliteFailure(error, _), .. } = self else { return false };
+        error.code == ffi::ErrorCode::DiskFull
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The database, as everybody sees it.
+#[derive(Debug)]
+pub struct Db {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Db {
+    /// Opens or creates the file and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        let mut connection = connect(path)?;
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let work = move || {
+            while let Some(job) = queue.blocking_recv() {
+                job(&mut connection);
+            }
+        };
+        let thread = std::thread::Builder::new().name("database".into()).spawn(work);
+        let thread = thread.map_err(|_| DbError::Closed { doing: "starting the database's thread" })?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Runs `work` on the database's thread.
+    ///
+    /// # Errors
+    /// [`DbError`]; `doing` is a gerund with its object.
+    pub async fn call<T, F>(&self, doing: &'static str, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (answer, wait) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let _ = answer.send(work(connection));
+        });
+        let jobs = self.jobs.as_ref().ok_or(DbError::Closed { doing })?;
+        jobs.send(job).await.map_err(|_| DbError::Closed { doing })?;
+        let result = wait.await.map_err(|_| DbError::Closed { doing })?;
+        result.map_err(|source| DbError::Sqlite { doing, source })
+    }
+
+    /// A value that this database keeps for ever, made by `new` when it is asked for first.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn secret(&self, key: &'static str, new: [u8; 32]) -> Result<Vec<u8>, DbError> {
+        self.call("reading a secret", move |connection| {
+            connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?1, ?2)", (key, new))?;
+            connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        })
+        .await
+    }
+
+    /// Copies the database, as it is now, into a new file: SQLite's online backup.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn copy_to(&self, path: PathBuf) -> Result<(), DbError> {
+        self.call("copying the database", move |connection| {
+            connection.backup("main", &path, None::<fn(rusqlite::backup::Progress)>)
+        })
+        .await
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, DbError> {
+    let doing = "opening the database";
+    let failed = |source| DbError::Sqlite { doing, source };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+    // FULL: a token that was used once must not come back after a power cut.
+    connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    connection.pragma_update(None, "trusted_schema", false).map_err(failed)?;
+    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if found > SCHEMA {
+        return Err(DbError::Schema { path: path.to_owned(), found });
+    }
+    migrate(&mut connection, found).map_err(|source| DbError::Sqlite { doing: "updating the database", source })?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
+    let step = connection.transaction()?;
+    if found < 1 {
+        step.execute_batch(SCHEMA_1)?;
+    }
+    step.pragma_update(None, "user_version", SCHEMA)?;
+    step.commit()
+}
+
+/// Whether a file is a database of this program that is whole, for a restore.
+///
+/// # Errors
+/// [`DbError`] when it is not.
+pub fn check_file(path: &Path) -> Result<(), DbError> {
+    let failed = |source| DbError::Sqlite { doing: "checking the database", source };
+    let connection = connect(path)?;
+    let sound: Option<String> =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).optional().map_err(failed)?;
+    match sound.as_deref() {
+        Some("ok") => Ok(()),
+        _ => Err(failed(rusqlite::Error::InvalidQuery)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_made_once_and_survives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ramet.db");
+        let db = Db::open(&path).unwrap();
+        assert_eq!(db.secret("x", [1; 32]).await.unwrap(), [1; 32]);
+        drop(db);
+        let db = Db::open(&path).unwrap();
+        assert_eq!(db.secret("x", [2; 32]).await.unwrap(), [1; 32]);
+    }
+
+    #[test]
+    fn refuses_a_database_of_a_newer_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ramet.db");
+        drop(Db::open(&path).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let refused = Db::open(&path).unwrap_err();
+        assert!(refused.to_string().contains("schema 99, this build knows 1"), "{refused}");
+    }
+}

@@ -1,0 +1,185 @@
+//! The server's API: one table of routes, one gate, one handler each.
+//!
+//! In: HTTPS requests. Out: answers in the wire's types.
+//! Promise: nothing is served that is not in the table, and nobody is served whom its row does not name.
+
+pub mod admin;
+pub mod auth;
+pub mod body;
+pub mod chunks;
+pub mod error;
+pub mod images;
+pub mod packs;
+pub mod receipts;
+pub mod routes;
+pub mod runs;
+pub mod tokens;
+
+use crate::config::Limits;
+use crate::db::Db;
+use crate::identity::Identity;
+use crate::identity::names::Names;
+use crate::secret::UrlKey;
+use crate::session::Sessions;
+use crate::state::State as StateFolder;
+use auth::Principal;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use error::Refusal;
+use ramet_store::Clock;
+use ramet_store::Store;
+use routes::{ROUTES, Route, Takes};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// The server's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Longest time a refused sender may take to finish.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
+
+/// What all handlers share.
+#[derive(Debug)]
+pub struct App {
+    /// Who this server is.
+    pub identity: Identity,
+    /// Tokens and runs.
+    pub db: Db,
+    /// Packs and images.
+    pub store: Store,
+    /// Runs under way.
+    pub sessions: Sessions,
+    /// Names and URLs.
+    pub names: Names,
+    /// Bounds.
+    pub limits: Limits,
+    /// The time of day.
+    pub clock: Clock,
+    /// The state folder, held.
+    pub state: StateFolder,
+    /// SHA-256 of the local operator's token.
+    pub local_token: [u8; 32],
+    /// Signs addresses of packs.
+    pub url_key: UrlKey,
+    /// Uploads at once.
+    pub uploads: Semaphore,
+    /// Downloads at once.
+    pub downloads: Arc<Semaphore>,
+    /// Large bodies in memory at once.
+    pub large: Semaphore,
+}
+
+impl App {
+    /// Seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        i64::try_from(self.clock.unix()).unwrap_or(i64::MAX)
+    }
+
+    /// Runs blocking work of the store.
+    ///
+    /// # Errors
+    /// What `work` answers, and a bug when it panics.
+    pub async fn blocking<T, E, F>(self: &Arc<Self>, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        E: Into<Refusal> + Send + 'static,
+        F: FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        let result = tokio::task::spawn_blocking(move || work(&app)).await;
+        result.map_err(|_| Refusal::bug("a worker of the server stopped; its log says why"))?.map_err(Into::into)
+    }
+}
+
+/// The router: the table's rows, each behind its own gate.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut router: Router<Arc<App>> = Router::new();
+    for route in ROUTES {
+        let gate = Gate { app: Arc::clone(app), route };
+        router = router.route(route.path, (route.handler)().layer(from_fn_with_state(gate, guard)));
+    }
+    router
+        .fallback(|| async { Refusal::missing("there is no such route") })
+        .method_not_allowed_fallback(|| async {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ramet_wire::api::ErrorKind::Refused, "not with this method")
+        })
+        .with_state(Arc::clone(app))
+}
+
+#[derive(Clone)]
+struct Gate {
+    app: Arc<App>,
+    route: &'static Route,
+}
+
+/// Judges, bounds and logs one request.
+async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+    let (response, who) = answer(&gate, request, next).await;
+    let (status, ms) = (response.status().as_u16(), began.elapsed().as_millis());
+    // The route's own path: the request's may hold a signature in its query.
+    let (verb, path) = (gate.route.verb.text(), gate.route.path);
+    if response.status().is_client_error() || response.status().is_server_error() {
+        tracing::warn!(verb, path, status, ms, who, peer = peer.map(tracing::field::display), "refused");
+    } else {
+        tracing::debug!(verb, path, status, ms, who, peer = peer.map(tracing::field::display), "answered");
+    }
+    response
+}
+
+async fn answer(gate: &Gate, request: Request, next: Next) -> (Response, String) {
+    let (mut parts, body) = request.into_parts();
+    let judged = auth::judge(&gate.app, gate.route.who, &parts.headers, &parts.uri).await;
+    let principal = match judged {
+        Ok(principal) => principal,
+        Err(refusal) => {
+            body::drain(body, ramet_wire::pack::PACK_MAX, DRAIN_WAIT).await;
+            return (refusal.into_response(), "nobody".to_owned());
+        }
+    };
+    let who = principal.label();
+    let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    parts.extensions.insert::<Principal>(principal);
+    match bounded(gate, body, length).await {
+        Ok((body, _permit)) => (next.run(Request::from_parts(parts, body)).await, who),
+        Err(refusal) => (refusal.into_response(), who),
+    }
+}
+
+/// The body within the bounds of its route; the permit is held while a large one is in memory.
+async fn bounded(
+    gate: &Gate,
+    body: Body,
+    length: Option<u64>,
+) -> Result<(Body, Option<tokio::sync::SemaphorePermit<'_>>), Refusal> {
+    let limits = &gate.app.limits;
+    let max = match gate.route.takes {
+        Takes::Nothing => return Ok((Body::empty(), None)),
+        // The handler checks the length: it answers with the pack's name.
+        Takes::Pack => return Ok((body, None)),
+        Takes::Bytes(max) => max,
+    };
+    if length.is_some_and(|length| length > max as u64) {
+        body::drain(body, ramet_wire::pack::PACK_MAX, DRAIN_WAIT).await;
+        return Err(body::too_large(length, max));
+    }
+    let large = max > ramet_wire::api::BODY_MAX;
+    let permit = if large { gate.app.large.acquire().await.ok() } else { None };
+    let bytes = body::whole(body, max, limits.stall, limits.body_wait).await?;
+    Ok((Body::from(bytes), permit))
+}
+
+/// Reads a JSON body; unknown fields are refused by the types.
+///
+/// # Errors
+/// 400 with what is wrong and where.
+pub fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| Refusal::bad(format!("reading the request's JSON: {error}")))
+}

@@ -1,0 +1,217 @@
+//! Every route of the server: the one table.
+//!
+//! In: nothing. Out: method, path, who may call, how large a body may be, and which code answers.
+//! Promise: the router, the OpenAPI document and the tests are made from this table and from nothing else.
+
+use super::App;
+use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
+use super::{admin, chunks, images, packs, receipts, runs, tokens};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
+use ramet_wire::manifest::MANIFEST_MAX;
+use ramet_wire::receipt::RECEIPT_MAX;
+use std::sync::Arc;
+
+/// An HTTP method that routes use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// And HEAD.
+    Get,
+    /// Changes something, or asks with a body.
+    Post,
+    /// Stores under a name; again is the same.
+    Put,
+    /// Takes away.
+    Delete,
+}
+
+impl Verb {
+    /// As HTTP spells it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// What body a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// None; what comes is not read.
+    Nothing,
+    /// A whole body in memory, at most so many bytes.
+    Bytes(usize),
+    /// A pack, with a content-length; streamed.
+    Pack,
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Route {
+    /// Method.
+    pub verb: Verb,
+    /// Path, with `{parameters}`.
+    pub path: &'static str,
+    /// Who may call; nobody else.
+    pub who: &'static [Caller],
+    /// Its body.
+    pub takes: Takes,
+    /// The code that answers.
+    pub handler: fn() -> MethodRouter<Arc<App>>,
+    /// For the OpenAPI document: what it does.
+    pub about: &'static str,
+    /// For the document: schema of the request; empty for none, `binary` for bytes.
+    pub request: &'static str,
+    /// For the document: status and schema of the answer; `binary` for bytes, `[X]` for a list.
+    pub answer: (u16, &'static str),
+}
+
+const CAPTURE: Caller = Caller::Session(Action::Capture);
+const RESTORE: Caller = Caller::Session(Action::Restore);
+const JSON: Takes = Takes::Bytes(BODY_MAX);
+const IDS: Takes = Takes::Bytes(IDS_MAX * 32);
+
+const fn row(
+    verb: Verb,
+    path: &'static str,
+    who: &'static [Caller],
+    takes: Takes,
+    handler: fn() -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { verb, path, who, takes, handler, about: "", request: "", answer: (200, "") }
+}
+
+impl Route {
+    const fn doc(self, about: &'static str, request: &'static str, answer: (u16, &'static str)) -> Self {
+        Self { about, request, answer, ..self }
+    }
+}
+
+/// All routes.
+pub static ROUTES: &[Route] = &[
+    row(Verb::Get, "/v1/version", &[Anyone], Takes::Nothing, || get(runs::version)).doc(
+        "Who is there",
+        "",
+        (200, "ServerVersion"),
+    ),
+    row(Verb::Get, "/v1/openapi.json", &[Anyone], Takes::Nothing, || get(admin::openapi)).doc(
+        "This document",
+        "",
+        (200, "object"),
+    ),
+    row(Verb::Post, "/v1/runs", &[Token], JSON, || post(runs::open)).doc(
+        "Opens a run: a token against a session",
+        "OpenRun",
+        (201, "RunOpened"),
+    ),
+    row(Verb::Get, "/v1/runs", &[Admin], Takes::Nothing, || get(runs::list)).doc(
+        "The newest runs",
+        "",
+        (200, "[RunInfo]"),
+    ),
+    row(Verb::Get, "/v1/runs/{run}", &[Admin], Takes::Nothing, || get(runs::show)).doc("One run", "", (200, "RunInfo")),
+    row(Verb::Post, "/v1/runs/current", &[CAPTURE, RESTORE], JSON, || post(runs::heartbeat)).doc(
+        "The session's run goes on",
+        "Heartbeat",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/runs/current/end", &[CAPTURE, RESTORE], JSON, || post(runs::end)).doc(
+        "The session's run is over without a result",
+        "EndRun",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/chunks/missing", &[CAPTURE], IDS, || post(chunks::missing)).doc(
+        "Which chunks the store lacks: ids of 32 bytes in, a bitmap out",
+        "binary",
+        (200, "binary"),
+    ),
+    row(Verb::Post, "/v1/chunks/locate", &[RESTORE], IDS, || post(chunks::locate)).doc(
+        "Where chunks are: ids of 32 bytes in, signed addresses out",
+        "binary",
+        (200, "Located"),
+    ),
+    row(Verb::Put, "/v1/packs/{pack}", &[CAPTURE], Takes::Pack, || put(packs::upload)).doc(
+        "Stores a pack under its SHA-256; again is the same",
+        "binary",
+        (204, ""),
+    ),
+    row(Verb::Get, "/v1/packs/{pack}", &[RESTORE, SignedUrl], Takes::Nothing, || get(packs::download)).doc(
+        "A pack, or one range of it",
+        "",
+        (200, "binary"),
+    ),
+    row(Verb::Post, "/v1/images", &[CAPTURE], Takes::Bytes(MANIFEST_MAX), || post(images::commit)).doc(
+        "Publishes the session's image, once",
+        "Manifest",
+        (201, "Committed"),
+    ),
+    row(Verb::Get, "/v1/images", &[Admin], Takes::Nothing, || get(images::list)).doc(
+        "All images",
+        "",
+        (200, "[ImageInfo]"),
+    ),
+    row(Verb::Get, "/v1/images/{image}", &[Admin, RESTORE], Takes::Nothing, || get(images::show)).doc(
+        "One version of an image; a session sees its own",
+        "",
+        (200, "ImageInfo"),
+    ),
+    row(Verb::Get, "/v1/images/{image}/manifest", &[Admin, RESTORE], Takes::Nothing, || get(images::manifest)).doc(
+        "Manifest and signature as they lie; a session sees its own",
+        "",
+        (200, "SignedManifest"),
+    ),
+    row(Verb::Delete, "/v1/images/{image}", &[Admin], Takes::Nothing, || delete(images::remove)).doc(
+        "Removes one version, or with a bare name all of them",
+        "",
+        (200, "[ImageInfo]"),
+    ),
+    row(Verb::Post, "/v1/images/{image}/check", &[Admin], Takes::Nothing, || post(images::check)).doc(
+        "Reads every chunk of an image; lines of JSON",
+        "",
+        (200, "Line"),
+    ),
+    row(Verb::Post, "/v1/damage", &[RESTORE], JSON, || post(chunks::damage)).doc(
+        "Chunks that arrived damaged; the server looks for itself",
+        "ReportDamage",
+        (200, "DamageSeen"),
+    ),
+    row(Verb::Post, "/v1/receipts", &[RESTORE], Takes::Bytes(RECEIPT_MAX), || post(receipts::accept)).doc(
+        "The proof of a restore, compared with the manifest and signed",
+        "Receipt",
+        (201, "SignedReceipt"),
+    ),
+    row(Verb::Post, "/v1/store/check", &[Admin], Takes::Nothing, || post(admin::check)).doc(
+        "Reads every file of the store; lines of JSON",
+        "",
+        (200, "Line"),
+    ),
+    row(Verb::Post, "/v1/store/collect", &[Admin], Takes::Nothing, || post(admin::collect)).doc(
+        "Frees what no image needs; lines of JSON",
+        "",
+        (200, "Line"),
+    ),
+    row(Verb::Post, "/v1/tokens", &[Admin], JSON, || post(tokens::add)).doc(
+        "Makes a token and shows it, once",
+        "AddToken",
+        (201, "TokenAdded"),
+    ),
+    row(Verb::Get, "/v1/tokens", &[Admin], Takes::Nothing, || get(tokens::list)).doc(
+        "All tokens, without their secrets",
+        "",
+        (200, "[TokenInfo]"),
+    ),
+    row(Verb::Delete, "/v1/tokens/{token}", &[Admin], Takes::Nothing, || delete(tokens::remove)).doc(
+        "Removes a token",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/backup", &[Admin], Takes::Nothing, || post(admin::backup)).doc(
+        "Identity, database and manifests, as a tar archive",
+        "",
+        (200, "binary"),
+    ),
+];

@@ -1,0 +1,7 @@
+//! x
+//!
+//! y
+/// doc
+pub fn text() -> String {
+    String::new()
+}
