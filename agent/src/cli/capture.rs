@@ -70,10 +70,7 @@ pub(super) fn run(args: &Capture) -> Exit {
 fn open(place: &Place, request: &Request) -> Result<Box<dyn Upstream>, TransferError> {
     let image = ImageRef { name: request.name.clone(), id: None };
     Ok(match place {
-        Place::Server(address) => {
-            let machine = request.machine.clone();
-            Box::new(Http::open(address, Action::Capture, &image, machine, &door::accept_identity)?)
-        }
+        Place::Server(address) => Box::new(Http::open(address, Action::Capture, &image, &[], &door::accept_identity)?),
         Place::Folder(path, _) => Box::new(Folder::for_capture(path)?),
     })
 }

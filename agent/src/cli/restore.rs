@@ -7,7 +7,6 @@ use super::args::Restore;
 use super::door::{self, Options, Place};
 use super::show::{self, bytes};
 use super::{Exit, failed, print_json, usage};
-use crate::capture::source::this_machine;
 use crate::progress::{Meter, Snapshot};
 use crate::restore::{self, Ending, Outcome, Progress, Request, RestoreError, Watch};
 use crate::transfer::folder::Shelf;
@@ -88,7 +87,7 @@ fn request(args: &Restore) -> Result<Request, String> {
 fn open(place: &Place, image: &ImageRef, args: &Restore) -> Result<Box<dyn Downstream>, TransferError> {
     Ok(match place {
         Place::Server(address) => {
-            Box::new(Http::open(address, Action::Restore, image, this_machine(), &door::accept_identity)?)
+            Box::new(Http::open(address, Action::Restore, image, &args.partition, &door::accept_identity)?)
         }
         Place::Folder(dir, key) => {
             let accept = |found| {

@@ -3,11 +3,13 @@
 //! In: a token, exchanged for a session that is bound to one run, one image and one direction. Out: both traits.
 //! Promise: packs are sent whole with their length; every length in an answer is checked before it is used.
 
+use crate::capture::source::this_machine;
+
 use super::client::{Answer, Ask, Client, Limits};
 use super::{ChunkAt, Commit, Downstream, Located, PackAt, PackSink, TransferError, Upstream};
 use ramet_wire::api::{self, Action, ErrorKind, Heartbeat, ImageInfo, OpenRun, RunOpened, SignedManifest};
 use ramet_wire::frame::{CHUNK_MAX, FRAME_MAX, FRAME_MIN};
-use ramet_wire::manifest::{MANIFEST_MAX, Source};
+use ramet_wire::manifest::MANIFEST_MAX;
 use ramet_wire::pack::{PACK_MAX, PackBuilder};
 use ramet_wire::receipt::{Origin, RECEIPT_MAX, SignedReceipt};
 use ramet_wire::sign::Domain;
@@ -43,7 +45,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Opens a run. `accept` is asked about the identity when none is pinned.
+    /// Opens a run; `partitions` are those a restore is limited to. `accept` is asked about the identity when none is pinned.
     ///
     /// # Errors
     /// [`TransferError`].
@@ -51,13 +53,14 @@ impl Http {
         address: &Address,
         action: Action,
         image: &ImageRef,
-        machine: Source,
+        partitions: &[u32],
         accept: &dyn Fn(Fingerprint) -> bool,
     ) -> Result<Self, TransferError> {
         let mut client = Client::connect(&address.url, address.key, accept, address.limits)?;
         client.authorize(address.token.clone());
         let agent = env!("CARGO_PKG_VERSION").to_owned();
-        let request = OpenRun { agent, action, image: image.clone(), machine };
+        let request =
+            OpenRun { agent, action, image: image.clone(), partitions: partitions.to_vec(), machine: this_machine() };
         let opened: RunOpened = post(&client, "opening a run", "/v1/runs", &request)?;
         client.authorize(opened.session.clone());
         Ok(Self { client: Arc::new(client), opened, image: image.clone() })
