@@ -2,6 +2,10 @@
 //!
 //! In: tables of packs that became durable; strikes, condemnations and deletions. Out: places of chunks.
 //! Promise: it knows less than the folder or as much, never more; memory does not grow with the store's chunks.
+//!
+//! Measured (`tests/scale.rs`, 20,054,016 records, page cache warm): 26 MiB peak memory of the whole process, 350,000
+//! look-ups per second of CPU, opened in 18 ms, made again from the packs' tables in 39 s of CPU. What grows is 40
+//! bytes per pack: 300 million chunks in 500,000 packs take 20 MB more.
 
 pub(crate) mod file;
 mod merge;
@@ -268,20 +272,18 @@ impl Map {
         layers.knows(name) && !layers.marks.dead.contains(name)
     }
 
-    /// Takes in a durable pack. Whatever was said of an older file of this name holds no longer.
+    /// Takes in a durable pack. One of this name that was gone is there again.
     pub(crate) fn insert(&self, name: PackName, len: u64, entries: &[PackEntry]) -> Result<(), StoreError> {
         let mut layers = self.write();
         let marks = &layers.marks;
-        let said = marks.dead.contains(&name) || marks.strikes.contains_key(&name);
         let gone = marks.dead.contains(&name);
         if !layers.knows(&name) || gone {
             layers.fresh.add(PackRow { name, len }, entries);
         }
-        if said {
+        if gone {
             let marks = Arc::make_mut(&mut layers.marks);
             marks.dead.remove(&name);
             marks.lost.remove(&name);
-            marks.strikes.remove(&name);
         }
         let full = layers.fresh.records.len() >= self.options.fresh_max;
         drop(layers);
@@ -293,6 +295,11 @@ impl Map {
         let mut layers = self.write();
         layers.removals += 1;
         change(Arc::make_mut(&mut layers.marks))
+    }
+
+    /// Takes back something that was said of packs; `change` answers whether there was anything.
+    pub(crate) fn mark_if(&self, change: impl FnOnce(&mut Marks) -> bool) -> bool {
+        change(Arc::make_mut(&mut self.write().marks))
     }
 
     pub(crate) fn marks(&self) -> Arc<Marks> {
