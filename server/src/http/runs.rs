@@ -10,7 +10,7 @@ use crate::db::runs::{self, End, NewRun};
 use crate::db::tokens::TokenRow;
 use crate::secret;
 use crate::session::{Outcome, Session};
-use crate::text::clean;
+use crate::text::{clean, redact};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
@@ -202,7 +202,7 @@ pub async fn end(
     let EndRun { error } = json(&body)?;
     let mut outcome = session.outcome.lock().await;
     if matches!(*outcome, Outcome::Open) {
-        let end = End::without_result(RunState::Failed, clean(&error, 1000));
+        let end = End::without_result(RunState::Failed, redact(&clean(&error, 1000)));
         finish(&app, &session.run, end).await?;
         *outcome = Outcome::Over;
         end_store_session(&app, session.store).await;

@@ -1,6 +1,6 @@
 //! The command `ramet`, as scripts use it.
 
-use crate::harness::{Http, image, open, pack, upload};
+use crate::harness::{Http, image, noise, open, pack, upload};
 use ramet_wire::api::{Action, ErrorKind, Located, RunOpened, encode_ids};
 use ramet_wire::{ChunkId, Fingerprint};
 use std::io::{BufRead, BufReader, Read};
@@ -186,12 +186,7 @@ fn a_full_store_refuses_uploads_and_goes_on_serving() {
     let agent = |secret: &str| Http::new(&server.url, key, Some(secret.to_owned()));
     let opened: RunOpened = agent(&token).post("/v1/runs", &open(Action::Capture, "web")).json(201);
     let http = agent(&opened.session);
-    let mut state = 1_u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()
-    };
-    let chunks: Vec<Vec<u8>> = (0..5).map(|_| (0..(512 << 10) / 8).flat_map(|_| noise()).collect()).collect();
+    let chunks = noise(1, 5);
     let (name, bytes) = pack(&chunks.iter().collect::<Vec<_>>());
     let refused = http.send("PUT", &format!("/v1/packs/{name}"), &[], &bytes).refused(507);
     assert_eq!(refused.kind, ErrorKind::Refused);
@@ -209,4 +204,40 @@ fn a_server_that_stops_leaves_one_line_on_stdout_and_no_note() {
     server.child.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
     assert!(!server.state().join("local.json").exists());
+}
+
+#[test]
+fn memory_stays_below_256_mib_while_many_upload_and_download() {
+    let server = Process::start("");
+    let key: Fingerprint = out(&ramet("key", &server.state())).trim().parse().unwrap();
+    let token = out(&ramet("token add --scope capture,restore", &server.state())).trim().to_owned();
+    let agent = |secret: &str| Http::new(&server.url, key, Some(secret.to_owned()));
+    let image = ramet_store::testing::TestImage::new("web", "2026-11-22T10:00:00Z", &noise(0, 2));
+    let capture: RunOpened = agent(&token).post("/v1/runs", &open(Action::Capture, "web")).json(201);
+    upload(&agent(&capture.session), &image);
+    agent(&capture.session).send("POST", "/v1/images", &[], &image.manifest).done(201);
+    let capture: RunOpened = agent(&token).post("/v1/runs", &open(Action::Capture, "web")).json(201);
+    let restore: RunOpened = agent(&token).post("/v1/runs", &open(Action::Restore, "web")).json(201);
+    let packs: Vec<_> = (1..5).map(|seed| pack(&noise(seed, 60).iter().collect::<Vec<_>>())).collect();
+    std::thread::scope(|scope| {
+        for (name, bytes) in &packs {
+            let http = agent(&capture.session);
+            scope.spawn(move || http.send("PUT", &format!("/v1/packs/{name}"), &[], bytes).done(204));
+        }
+    });
+    std::thread::scope(|scope| {
+        for reader in 0..48 {
+            let (name, bytes) = &packs[reader % packs.len()];
+            let http = agent(&restore.session);
+            scope.spawn(move || {
+                let whole = http.get(&format!("/v1/packs/{name}")).done(200);
+                assert!(whole.body == *bytes);
+            });
+        }
+    });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    let peak: u64 = peak.parse().unwrap();
+    assert!(peak < 256 << 10, "{peak} KiB");
+    eprintln!("peak {peak} KiB");
 }

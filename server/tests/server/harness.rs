@@ -117,6 +117,18 @@ pub fn image(name: &str, seeds: std::ops::Range<u64>) -> TestImage {
     TestImage::new(name, "2026-11-22T10:00:00Z", &chunks)
 }
 
+/// Chunks of 512 KiB that do not compress.
+pub fn noise(seed: u64, count: usize) -> Vec<Vec<u8>> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count).map(|_| (0..(512 << 10) / 8).flat_map(|_| next()).collect()).collect()
+}
+
 /// A pack with these chunks: its name and its bytes.
 pub fn pack(chunks: &[&Vec<u8>]) -> (PackName, Vec<u8>) {
     let mut bytes = Vec::new();

@@ -1,6 +1,6 @@
 //! Peers that stall, lie about lengths, or come in crowds.
 
-use crate::harness::{Server, image, open, pack, upload};
+use crate::harness::{Server, image, noise, open, pack, upload};
 use ramet_server::client::pin::{PinError, pinned_ca};
 use ramet_store::testing::chunk;
 use ramet_wire::Fingerprint;
@@ -118,12 +118,7 @@ fn a_reader_that_stalls_does_not_hold_its_place() {
         config.limits.stall = Duration::from_millis(500);
         config.limits.downloads = 1;
     });
-    let mut state = 1_u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()
-    };
-    let chunks: Vec<Vec<u8>> = (0..50).map(|_| (0..(512 << 10) / 8).flat_map(|_| noise()).collect()).collect();
+    let chunks = noise(1, 50);
     let wanted = ramet_store::testing::TestImage::new("web", "2026-11-22T10:00:00Z", &chunks);
     server.capture(&wanted);
     let (opened, http) = server.run(Action::Restore, "web");
@@ -172,6 +167,7 @@ fn bodies_that_are_too_large_or_too_deep_or_no_json_are_refused() {
     let mut more = serde_json::to_value(open(Action::Capture, "web")).unwrap();
     more["surprise"] = 1.into();
     http.post("/v1/runs", &more).refused(400);
+    server.as_operator().get("/v1/images/%ff%fe").refused(400);
     let (_, capture) = server.run(Action::Capture, "web");
     for len in [0, 31, 33, 32 * 4096 + 32] {
         let answer = capture.send("POST", "/v1/chunks/missing", &[], &vec![0; len]);

@@ -1,6 +1,6 @@
 //! Packs out, receipts in.
 
-use crate::harness::{Http, Server, image, open, receipt, upload};
+use crate::harness::{Http, Server, image, noise, open, receipt, upload};
 use ramet_store::testing::TestImage;
 use ramet_wire::ChunkId;
 use ramet_wire::api::{
@@ -80,13 +80,7 @@ fn ranges_of_a_pack_are_served_exactly() {
 #[test]
 fn a_pack_of_many_mebibytes_arrives_whole() {
     let server = Server::start();
-    // Chunks that do not compress, so that the pack spans several blocks of the sender.
-    let mut state = 1_u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()
-    };
-    let chunks: Vec<Vec<u8>> = (0..9).map(|_| (0..(512 << 10) / 8).flat_map(|_| noise()).collect()).collect();
+    let chunks = noise(1, 9);
     let wanted = TestImage::new("web", "2026-11-22T10:00:00Z", &chunks);
     server.capture(&wanted);
     let (_, http) = server.run(Action::Restore, "web");

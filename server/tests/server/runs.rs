@@ -1,8 +1,9 @@
 //! What is remembered of runs, across restarts too.
 
 use crate::harness::{Server, beat, image, open, receipt, upload};
-use ramet_wire::api::{Action, Heartbeat, RunInfo, RunState, Scope, ServerVersion};
+use ramet_wire::api::{Action, Committed, Heartbeat, RunInfo, RunState, Scope, ServerVersion};
 use ramet_wire::manifest::Source;
+use ramet_wire::receipt::SignedReceipt;
 
 #[test]
 fn a_restart_keeps_identity_tokens_runs_and_sessions() {
@@ -38,6 +39,27 @@ fn a_killed_server_comes_back_with_what_it_answered() {
     let info: ramet_wire::api::ImageInfo = server.as_operator().get("/v1/images/web").json(200);
     assert_eq!(info.id, committed.id);
     server.with_secret(&opened.session).post("/v1/runs/current", &beat()).done(204);
+}
+
+#[test]
+fn an_answer_that_was_lost_with_the_server_is_given_again() {
+    let mut server = Server::start();
+    let wanted = image("web", 0..5);
+    let (capture, http) = server.run(Action::Capture, "web");
+    upload(&http, &wanted);
+    let first: Committed = http.send("POST", "/v1/images", &[], &wanted.manifest).json(201);
+    let (restore, http) = server.run(Action::Restore, "web");
+    let receipt = receipt(&server, &restore.run, &wanted, first.id);
+    let signed: SignedReceipt = http.post("/v1/receipts", &receipt).json(201);
+    server.running.take().unwrap().abort();
+    server.up();
+    let http = server.with_secret(&capture.session);
+    assert_eq!(http.send("POST", "/v1/images", &[], &wanted.manifest).json::<Committed>(201), first);
+    http.send("POST", "/v1/chunks/missing", &[], &[1; 32]).refused(409);
+    let http = server.with_secret(&restore.session);
+    assert_eq!(http.post("/v1/receipts", &receipt).json::<SignedReceipt>(201), signed);
+    let run: RunInfo = server.as_operator().get(&format!("/v1/runs/{}", restore.run)).json(200);
+    assert_eq!(run.receipt, Some(signed));
 }
 
 #[test]
