@@ -36,12 +36,14 @@ pub fn used(program: &str, disk: &Disk, part: &Part) -> Ranges {
 pub fn never_written(disk: &Disk, part: &Part) -> Ranges {
     let device = Loop::part(disk, part);
     let text = run("dumpe2fs", &[device.name()]);
-    let header = |key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
-        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    let field = |key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.rsplit(' ').next()?.parse::<u64>().ok()
     };
+    let header = |key: &str| field(key).unwrap();
     let block = header("Block size:");
-    let inode = header("Inode size:");
+    // Revision 0 has inodes of 128 bytes and does not say so.
+    let inode = field("Inode size:").unwrap_or(128);
     let per_group = header("Inodes per group:");
     let blocks = |text: &str| -> Range<u64> {
         let mut ends = text.trim_end_matches(',').split('-').map(|number| number.parse::<u64>().unwrap());
