@@ -11,13 +11,15 @@ use super::map::{Extent, ExtentKind};
 pub(super) struct Rounded<I> {
     inner: I,
     size: u64,
+    /// Read ahead: the first piece that does not go on where the one before ended.
+    ahead: Option<Result<Extent, ExtentError>>,
     held: Option<Extent>,
     ended: bool,
 }
 
 impl<I> Rounded<I> {
     pub const fn new(inner: I, size: u64) -> Self {
-        Self { inner, size, held: None, ended: false }
+        Self { inner, size, ahead: None, held: None, ended: false }
     }
 
     /// Joins `piece` to the held extent, or gives the held one out and holds `piece`.
@@ -47,12 +49,34 @@ impl<I> Rounded<I> {
     }
 }
 
+impl<I: Iterator<Item = Result<Extent, ExtentError>>> Rounded<I> {
+    /// The next piece with all that follow it without a gap: a block of zeros may lie in two pieces.
+    fn joined(&mut self) -> Option<Result<Extent, ExtentError>> {
+        let mut piece = match self.ahead.take().or_else(|| self.inner.next())? {
+            Ok(piece) => piece,
+            error => return Some(error),
+        };
+        for next in self.inner.by_ref() {
+            match next {
+                Ok(next) if next.kind == piece.kind && next.range.start() == piece.range.end() => {
+                    piece.range = ramet_wire::ByteRange::between(piece.range.start(), next.range.end());
+                }
+                other => {
+                    self.ahead = Some(other);
+                    break;
+                }
+            }
+        }
+        Some(Ok(piece))
+    }
+}
+
 impl<I: Iterator<Item = Result<Extent, ExtentError>>> Iterator for Rounded<I> {
     type Item = Result<Extent, ExtentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let step = match self.inner.next() {
+            let step = match self.joined() {
                 Some(piece) => piece.and_then(|piece| self.take(piece)),
                 None => {
                     self.ended = true;
@@ -97,6 +121,12 @@ mod tests {
     fn zeros_are_rounded_inward_and_never_touch_data() {
         let pieces = [(0, 5000, Data), (5000, 20000, Zero), (20000, 20001, Data)];
         assert_eq!(rounded(&pieces, 1 << 20).unwrap(), [(0, 8192, Data), (8192, 16384, Zero), (16384, 20480, Data)]);
+    }
+
+    #[test]
+    fn a_block_of_zeros_in_two_pieces_is_zeros() {
+        let pieces = [(0, 4096, Data), (4096, 9216, Zero), (9216, 16384, Zero)];
+        assert_eq!(rounded(&pieces, 1 << 20).unwrap(), [(0, 4096, Data), (4096, 16384, Zero)]);
     }
 
     #[test]
