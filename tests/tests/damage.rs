@@ -97,7 +97,12 @@ fn store_check_finds_a_flipped_bit_in_any_file_and_names_the_image() {
             flip(&copy.join(name), offset);
             let said = store_check(&copy);
             let text = format!("{}{}", said.stdout, said.stderr);
-            assert!(said.status == 1 || said.status == 2, "bit {offset} of {}: status {}: {text}", name.display(), said.status);
+            assert!(
+                said.status == 1 || said.status == 2,
+                "bit {offset} of {}: status {}: {text}",
+                name.display(),
+                said.status
+            );
             if matches!(first, "packs" | "images") {
                 assert!(text.contains("genet"), "bit {offset} of {}: {text}", name.display());
             }
@@ -189,7 +194,9 @@ fn no_damage_of_a_folder_is_restored() {
     }
     // Somebody edits the manifest, with everything else as it was.
     let text = fs::read_to_string(&image).unwrap();
-    for (from, to) in [("\"format\":1", "\"format\":2"), ("\"features\":[]", "\"features\":[\"later\"]"), ("genet", "other")] {
+    for (from, to) in
+        [("\"format\":1", "\"format\":2"), ("\"features\":[]", "\"features\":[\"later\"]"), ("genet", "other")]
+    {
         let edited = text.replace(from, to).replace(&from.replace(':', ": "), &to.replace(':', ": "));
         assert_ne!(edited, text, "{from} is not in the manifest");
         fs::write(&image, edited).unwrap();

@@ -80,8 +80,7 @@ fn nothing_of_md_or_zfs_is_found_after_a_restore() {
     let agent = Agent::on_folder(&folder.path().join("store"));
     agent.capture(&[&source.path], "new", &[]).done();
     type Make = fn(&Disk, &Part);
-    let make: [(&str, Make); 2] =
-        [("linux_raid_member", old::make_md_member), ("zfs_member", old::make_zfs_member)];
+    let make: [(&str, Make); 2] = [("linux_raid_member", old::make_md_member), ("zfs_member", old::make_zfs_member)];
     for (name, make) in make {
         // Members: the whole disk, and both of its later partitions.
         let target = Disk::blank(source.size);

@@ -185,8 +185,16 @@ async fn bounded(
     }
     let large = max > ramet_wire::api::BODY_MAX;
     let permit = if large { gate.app.large.acquire().await.ok() } else { None };
-    let bytes = body::whole(body, max, limits.stall, limits.body_wait).await?;
-    Ok((Body::from(bytes), permit))
+    let mut body = body;
+    match body::whole(&mut body, max, limits.stall, limits.body_wait).await {
+        Ok(bytes) => Ok((Body::from(bytes), permit)),
+        Err(refusal) => {
+            if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+                body::drain(body, ramet_wire::pack::PACK_MAX, DRAIN_WAIT).await;
+            }
+            Err(refusal)
+        }
+    }
 }
 
 /// Reads a JSON body; unknown fields are refused by the types.
