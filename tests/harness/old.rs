@@ -60,7 +60,7 @@ pub fn is_md_member(disk: &Disk, part: &Part) -> bool {
 /// Makes `part` a member of a ZFS pool as far as blkid looks: four labels of 256 KiB, each with its uberblocks.
 ///
 /// Layout: "ZFS On-Disk Specification", section 1.3: two labels at the start, two at the end; uberblocks of 1 KiB from
-/// 128 KiB of a label on.
+/// 128 KiB of a label on. libblkid looks at devices of 64 MiB and more.
 ///
 /// # Panics
 /// When `blkid -p` does not see it.
@@ -68,6 +68,8 @@ pub fn make_zfs_member(disk: &Disk, part: &Part) {
     let label = 256 * 1024;
     let end = part.size / label * label;
     for start in [0, label, end - 2 * label, end - label] {
+        // The head of the list of names and values: XDR, little endian host.
+        disk.write(part.start + start + 16 * 1024, &[1, 1, 0, 0]);
         for nr in 0..128_u64 {
             let mut uberblock = vec![0_u8; 1024];
             for (word, value) in
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_tools_see_md_and_zfs() {
-        let disk = Disk::with_sgdisk(96 * MIB, &["-n", "1:0:+40M", "-n", "2:0:0"]);
+        let disk = Disk::with_sgdisk(128 * MIB, &["-n", "1:0:+40M", "-n", "2:0:0"]);
         make_md_member(&disk, &disk.part(1));
         make_zfs_member(&disk, &disk.part(2));
         let whole = Disk::blank(40 * MIB);

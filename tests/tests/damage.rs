@@ -82,7 +82,7 @@ fn store_check_finds_a_flipped_bit_in_any_file_and_names_the_image() {
     store_check(&state).done();
     let copy = folder.path().join("copy");
     let mut random = Random::new(61);
-    let mut tried = 0;
+    let (mut tried, mut unseen) = (0, Vec::new());
     for file in files(&state.join("store")) {
         let name = file.strip_prefix(&state).unwrap();
         let first = name.iter().nth(1).unwrap().to_str().unwrap();
@@ -97,18 +97,14 @@ fn store_check_finds_a_flipped_bit_in_any_file_and_names_the_image() {
             flip(&copy.join(name), offset);
             let said = store_check(&copy);
             let text = format!("{}{}", said.stdout, said.stderr);
-            assert!(
-                said.status == 1 || said.status == 2,
-                "bit {offset} of {}: status {}: {text}",
-                name.display(),
-                said.status
-            );
-            if matches!(first, "packs" | "images") {
-                assert!(text.contains("genet"), "bit {offset} of {}: {text}", name.display());
+            let named = !matches!(first, "packs" | "images") || text.contains("genet");
+            if !matches!(said.status, 1 | 2) || !named {
+                unseen.push(format!("bit {offset} of {}: status {}: {text}", name.display(), said.status));
             }
             tried += 1;
         }
     }
+    assert!(unseen.is_empty(), "{}", unseen.join("\n"));
     assert!(tried >= 24, "only {tried} bits were tried");
 }
 

@@ -14,6 +14,7 @@ use ramet_tests::pattern::Pattern;
 use ramet_tests::tool::{attempt, scratch};
 use ramet_tests::tree::digest;
 use std::fs;
+use std::path::Path;
 
 const UUID: &str = "9d3a7a55-5c2e-4b7e-9a55-0123456789ab";
 
@@ -25,9 +26,19 @@ fn raised(disk: &Disk, part: &Part) -> usize {
     assert!((0..4).contains(&said.status), "e2fsck -b 32768: {}", said.text);
     drop(device);
     let mounted = Mounted::writable(&copy, part);
-    let found = fs::read_dir(mounted.at().join("lost+found")).unwrap().count();
-    let names = fs::read_dir(mounted.at()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    found + names.filter(|name| name.starts_with("dead")).count()
+    names(mounted.at()).iter().filter(|name| name.contains("dead")).count()
+}
+
+/// Names of all files below `folder`.
+fn names(folder: &Path) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+        out.push(entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            out.extend(names(&entry.path()));
+        }
+    }
+    out
 }
 
 #[test]
@@ -67,7 +78,7 @@ fn e2fsck_with_a_backup_superblock_brings_nothing_back() {
 }
 
 fn small() -> Disk {
-    let disk = Disk::with_sgdisk(96 * MIB, &["-n", "1:0:+40M", "-n", "2:0:0"]);
+    let disk = Disk::with_sgdisk(144 * MIB, &["-n", "1:0:+68M", "-n", "2:0:0"]);
     disk.format(&disk.part(1), Fs::Ext(&["-t", "ext4"]));
     disk.format(&disk.part(2), Fs::Swap);
     disk

@@ -153,6 +153,9 @@ impl Store {
     /// Reads every page of every map file; damaged ones are made again from the packs.
     fn check_map(&self, report: &mut CheckReport) -> Result<(), StoreError> {
         let dir = self.0.dir.join("map");
+        for (path, reason) in self.0.map.left_out().drain(..) {
+            report.damage(self.relative(&path), format!("{reason}; it was made again from the packs"), vec![]);
+        }
         for name in names(&dir)? {
             let path = dir.join(&name);
             report.files += 1;

@@ -22,7 +22,7 @@ use ramet_wire::pack::PackEntry;
 use ramet_wire::{ChunkId, PackName};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Where a chunk's frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,8 @@ pub(crate) struct Map {
     layers: RwLock<Layers>,
     /// Held while map files are written, merged or mended.
     upkeep: Mutex<()>,
+    /// Damaged files, and why, until a check tells of them.
+    left_out: Mutex<Vec<(PathBuf, String)>>,
     /// Where new map files go.
     out: PathBuf,
     desk: Desk,
@@ -154,19 +156,22 @@ impl Map {
         options: Options,
     ) -> Result<Self, StoreError> {
         let mut layers = Layers::default();
+        let mut left_out = Vec::new();
         for name in names(&dir)? {
             let path = dir.join(&name);
             match MapFile::open(&path) {
                 Ok(file) => layers.files.push(Arc::new(file)),
                 Err(StoreError::Damaged { object, reason }) => {
                     tracing::warn!(object, reason, "leaving out a damaged map file; it is made again from the packs");
+                    left_out.push((path.clone(), reason));
                     // On a medium that cannot be written it stays, and is left out each time.
                     let _ = desk.remove(&path);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { layers: RwLock::new(layers), upkeep: Mutex::new(()), out, desk, bulk, options })
+        let left_out = Mutex::new(left_out);
+        Ok(Self { layers: RwLock::new(layers), upkeep: Mutex::new(()), left_out, out, desk, bulk, options })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
@@ -249,12 +254,18 @@ impl Map {
                 Ok(found) => return Ok(found),
                 Err((file, StoreError::Damaged { object, reason })) => {
                     tracing::warn!(object, reason, "making a damaged map file again from its packs");
+                    self.left_out().push((file.path().to_owned(), reason));
                     self.drop_file(&file)?;
                     self.reconcile()?;
                 }
                 Err((_, error)) => return Err(error),
             }
         }
+    }
+
+    /// Damaged files that were left out, and why. A check tells of them once: they were put right when they were found.
+    pub(crate) fn left_out(&self) -> MutexGuard<'_, Vec<(PathBuf, String)>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets a damaged file. Every call leaves one file less, so `mending` ends.
