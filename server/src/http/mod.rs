@@ -25,7 +25,7 @@ use crate::state::State as StateFolder;
 use auth::Principal;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -110,6 +110,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Refused, "not with this method")
         })
+        // The gate bounds every body by its route's row; the framework's own limit of 2 MB would cut manifests.
+        .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(app))
 }
 
