@@ -34,12 +34,12 @@ pub async fn next(body: &mut Body, patience: Duration) -> io::Result<Option<Byte
 }
 
 /// The whole body, if it has at most `max` bytes and comes within `wait`.
-pub async fn whole(mut body: Body, max: usize, stall: Duration, wait: Duration) -> Result<Bytes, Refusal> {
+pub async fn whole(body: &mut Body, max: usize, stall: Duration, wait: Duration) -> Result<Bytes, Refusal> {
     let cut = |error: io::Error| {
         Refusal::new(StatusCode::BAD_REQUEST, ErrorKind::Retry, format!("reading the request's body: {error}"))
     };
     let collect = async {
-        let Some(first) = next(&mut body, stall).await.map_err(cut)? else { return Ok(Bytes::new()) };
+        let Some(first) = next(body, stall).await.map_err(cut)? else { return Ok(Bytes::new()) };
         let mut all = Vec::new();
         let mut piece = Some(first);
         while let Some(bytes) = piece {
@@ -47,7 +47,7 @@ pub async fn whole(mut body: Body, max: usize, stall: Duration, wait: Duration) 
                 return Err(too_large(None, max));
             }
             all.extend_from_slice(&bytes);
-            piece = next(&mut body, stall).await.map_err(cut)?;
+            piece = next(body, stall).await.map_err(cut)?;
         }
         Ok(Bytes::from(all))
     };

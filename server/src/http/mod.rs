@@ -25,7 +25,7 @@ use crate::state::State as StateFolder;
 use auth::Principal;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -110,6 +110,8 @@ pub fn router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Refused, "not with this method")
         })
+        // The gate bounds every body by its route's row; the framework's own limit of 2 MB would cut manifests.
+        .layer(DefaultBodyLimit::disable())
         .with_state(Arc::clone(app))
 }
 
@@ -185,8 +187,16 @@ async fn bounded(
     }
     let large = max > ramet_wire::api::BODY_MAX;
     let permit = if large { gate.app.large.acquire().await.ok() } else { None };
-    let bytes = body::whole(body, max, limits.stall, limits.body_wait).await?;
-    Ok((Body::from(bytes), permit))
+    let mut body = body;
+    match body::whole(&mut body, max, limits.stall, limits.body_wait).await {
+        Ok(bytes) => Ok((Body::from(bytes), permit)),
+        Err(refusal) => {
+            if refusal.status == StatusCode::PAYLOAD_TOO_LARGE {
+                body::drain(body, ramet_wire::pack::PACK_MAX, DRAIN_WAIT).await;
+            }
+            Err(refusal)
+        }
+    }
 }
 
 /// Reads a JSON body; unknown fields are refused by the types.

@@ -148,4 +148,17 @@ mod tests {
             assert_eq!(key.fingerprint(), made.fingerprint());
         }
     }
+
+    #[test]
+    fn leaf_and_ca_are_valid_whatever_a_bare_machines_clock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::load_or_create(&Layout::new(dir.path())).unwrap();
+        let names = names::Names::new(None, "127.0.0.1:4433".parse().unwrap()).unwrap();
+        for certificate in identity.issue(&names).unwrap().certificates {
+            // UTCTime up to 2049, GeneralizedTime from 2050 (RFC 5280, 4.1.2.5).
+            for time in [&b"\x17\x0d700101000000Z"[..], b"\x18\x0f99991231000000Z"] {
+                assert!(certificate.windows(time.len()).any(|window| window == time));
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@ use ramet_store::testing::chunk;
 use ramet_wire::ChunkId;
 use ramet_wire::api::{Action, Committed, EndRun, ErrorKind, ImageInfo, RunInfo, RunState, StillMissing};
 use ramet_wire::api::{decode_bitmap, encode_ids};
+use ramet_wire::manifest::MANIFEST_MAX;
 use ramet_wire::pack::PACK_MAX;
 
 #[test]
@@ -110,6 +111,21 @@ fn a_manifest_that_breaks_a_rule_is_refused() {
     }
     http.send("POST", "/v1/images", &[], &own.manifest[..100]).refused(422);
     http.send("POST", "/v1/images", &[], b"").refused(422);
+}
+
+#[test]
+fn a_manifest_may_have_16_mib_and_no_more() {
+    let server = Server::start();
+    let own = image("web", 0..3);
+    let (_, http) = server.run(Action::Capture, "web");
+    upload(&http, &own);
+    let mut bytes = own.manifest.clone();
+    bytes.resize(MANIFEST_MAX + 1, b' ');
+    let refused = http.send("POST", "/v1/images", &[], &bytes).refused(413);
+    assert!(refused.message.contains(&MANIFEST_MAX.to_string()), "{}", refused.message);
+    bytes.truncate(MANIFEST_MAX);
+    let committed: Committed = http.send("POST", "/v1/images", &[], &bytes).json(201);
+    assert_eq!(committed.id, ramet_wire::ImageId::of(&bytes));
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn memory_stays_below_256_mib_while_many_upload_and_download() {
     agent(&capture.session).send("POST", "/v1/images", &[], &image.manifest).done(201);
     let capture: RunOpened = agent(&token).post("/v1/runs", &open(Action::Capture, "web")).json(201);
     let restore: RunOpened = agent(&token).post("/v1/runs", &open(Action::Restore, "web")).json(201);
-    let packs: Vec<_> = (1..5).map(|seed| pack(&noise(seed, 60).iter().collect::<Vec<_>>())).collect();
+    let packs: Vec<_> = (1..5).map(|seed| pack(&noise(seed, 30).iter().collect::<Vec<_>>())).collect();
     std::thread::scope(|scope| {
         for (name, bytes) in &packs {
             let http = agent(&capture.session);
@@ -226,7 +226,7 @@ fn memory_stays_below_256_mib_while_many_upload_and_download() {
         }
     });
     std::thread::scope(|scope| {
-        for reader in 0..48 {
+        for reader in 0..36 {
             let (name, bytes) = &packs[reader % packs.len()];
             let http = agent(&restore.session);
             scope.spawn(move || {
@@ -240,4 +240,35 @@ fn memory_stays_below_256_mib_while_many_upload_and_download() {
     let peak: u64 = peak.parse().unwrap();
     assert!(peak < 256 << 10, "{peak} KiB");
     eprintln!("peak {peak} KiB");
+}
+
+#[test]
+fn a_check_names_the_image_that_a_flipped_bit_touches_and_fails() {
+    let server = Process::start("");
+    exercise(&server);
+    let mut packs = Vec::new();
+    for folder in std::fs::read_dir(server.state().join("store/packs")).unwrap() {
+        packs.extend(std::fs::read_dir(folder.unwrap().path()).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let mut bytes = std::fs::read(&packs[0]).unwrap();
+    bytes[14] ^= 4;
+    std::fs::write(&packs[0], bytes).unwrap();
+    for line in ["image check web", "store check", "store check --json"] {
+        let checked = ramet(line, &server.state());
+        assert_eq!(checked.status.code(), Some(1), "{line}");
+        let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(text.contains("web@"), "{line}: {text}");
+    }
+    let images = out(&ramet("image ls", &server.state()));
+    assert!(images.contains("damaged"), "{images}");
+    let shown = out(&ramet("image show web", &server.state()));
+    assert!(shown.contains("disk 0") && shown.contains("raw"), "{shown}");
+    let runs: serde_json::Value = serde_json::from_str(&out(&ramet("run ls --json", &server.state()))).unwrap();
+    let id = runs[0]["run"].as_str().unwrap();
+    let run: serde_json::Value =
+        serde_json::from_str(&out(&ramet(&format!("run show {id}"), &server.state()))).unwrap();
+    assert_eq!(run["action"], "restore");
+    assert_eq!(ramet("run show ../tokens", &server.state()).status.code(), Some(2));
+    assert!(out(&ramet("image rm web", &server.state())).contains("web"));
+    assert_eq!(out(&ramet("image ls --json", &server.state())).trim(), "[]");
 }

@@ -14,13 +14,21 @@ use std::time::{Duration, Instant};
 
 /// A TLS connection over which anything can be said.
 fn raw(server: &Server) -> StreamOwned<ClientConnection, TcpStream> {
+    raw_with(server, rustls::ALL_VERSIONS)
+}
+
+fn raw_with(
+    server: &Server,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(pinned_ca(server.running().url(), server.running().fingerprint()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(ramet_server::identity::tls::provider())
-        .with_safe_default_protocol_versions()
+    let mut config = ClientConfig::builder_with_provider(ramet_server::identity::tls::provider())
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
     let tcp = TcpStream::connect(server.running().addr()).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -235,4 +243,17 @@ fn an_upload_under_way_is_finished_when_the_server_stops() {
     let answer = rest(&mut stream);
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
     running.wait().unwrap();
+}
+
+#[test]
+fn tls_1_2_and_1_3_are_spoken_with_http_1_1() {
+    let server = Server::start();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut stream = raw_with(&server, &[version]);
+        stream.write_all(b"GET /v1/version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let answer = rest(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(stream.conn.protocol_version(), Some(version.version));
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    }
 }

@@ -111,3 +111,14 @@ fn only_so_many_runs_and_tokens_are_kept() {
     };
     server.as_operator().post("/v1/tokens", &add).refused(409);
 }
+
+#[test]
+fn a_store_of_another_identity_is_not_served() {
+    let mut server = Server::start();
+    server.running.take().unwrap().stop().unwrap();
+    std::fs::remove_file(server.state().join("identity.key")).unwrap();
+    let mut config = ramet_server::Config::new(server.state());
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    let refused = ramet_server::start(config).unwrap_err();
+    assert!(matches!(refused, ramet_server::StartError::Key { .. }), "{refused}");
+}
