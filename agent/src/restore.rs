@@ -177,7 +177,8 @@ fn prepare<'a>(
             }
         };
         let map = map.map_err(|source| at_map(&name, source))?;
-        let holds = lies_on(&*opened.medium).map_err(looking)?;
+        let only = if let Mode::Partitions(numbers) = &mode { Some(numbers.as_slice()) } else { None };
+        let holds = lies_on(&*opened.medium, only).map_err(looking)?;
         plans.push(DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds));
         disks.push((opened, map));
     }
@@ -277,8 +278,11 @@ fn write_all(
 }
 
 fn left(passes: &[Pass<'_>]) -> Left {
-    let blank: Vec<String> =
-        passes.iter().filter(|pass| pass.blanked()).map(|pass| pass.medium.name().to_owned()).collect();
+    let blank: Vec<String> = passes
+        .iter()
+        .filter(|pass| pass.blanked() && !pass.sealed())
+        .map(|pass| pass.medium.name().to_owned())
+        .collect();
     if blank.is_empty() { Left::Untouched } else { Left::Blank(blank) }
 }
 

@@ -154,8 +154,9 @@ pub(crate) async fn assemble(
     let local = secret::token(secret::LOCAL)?;
     let sessions = Sessions::default();
     let now = config.clock.unix();
-    for row in db.call("reading runs", |db| crate::db::runs::running(db)).await? {
-        sessions.insert(row.session, Session::taken_up(&row, now), limits.sessions);
+    let since = i64::try_from(now.saturating_sub(limits.session_lapse.as_secs())).unwrap_or(i64::MAX);
+    for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
+        sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
     let app = App {
         identity,

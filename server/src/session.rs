@@ -62,18 +62,25 @@ impl Session {
         }
     }
 
-    /// The session of a run that was under way when the server stopped: its silence counts from now.
+    /// The session of a run that was under way when the server stopped, or had just ended: its silence counts from
+    /// now.
     #[must_use]
-    pub fn taken_up(row: &OpenRow, now: u64) -> Self {
+    pub fn taken_up(row: OpenRow, now: u64) -> Self {
+        let outcome = match (row.running, row.version, row.committed, row.receipt) {
+            (true, ..) => Outcome::Open,
+            (_, Some(id), Some(number), _) => Outcome::Committed(id, number),
+            (.., Some(receipt)) => Outcome::Proven(Box::new(receipt)),
+            _ => Outcome::Over,
+        };
         Self {
-            run: row.id.clone(),
+            run: row.id,
             action: row.action,
-            image: row.image.clone(),
+            image: row.image,
             version: row.version,
-            partitions: row.partitions.clone(),
+            partitions: row.partitions,
             store: row.store_session.as_deref().and_then(|id| id.parse().ok()),
             seen: AtomicU64::new(now),
-            outcome: tokio::sync::Mutex::default(),
+            outcome: tokio::sync::Mutex::new(outcome),
         }
     }
 

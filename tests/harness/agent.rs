@@ -221,7 +221,6 @@ impl Outcome {
     ///
     /// # Panics
     /// With what it printed when it did not.
-    #[must_use]
     #[track_caller]
     pub fn expect_status(self, status: i32) -> Self {
         assert_eq!(self.status, status, "stderr: {}\nstdout: {}", self.stderr, self.stdout);
@@ -229,7 +228,6 @@ impl Outcome {
     }
 
     /// It was done: status 0.
-    #[must_use]
     #[track_caller]
     pub fn done(self) -> Self {
         self.expect_status(0)

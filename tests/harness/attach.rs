@@ -111,7 +111,9 @@ impl Mounted {
         Self::of(Loop::part(disk, part), "ro,noatime")
     }
 
-    fn of(device: Loop, options: &str) -> Self {
+    /// Mounts `device` with `options`.
+    #[must_use]
+    pub fn of(device: Loop, options: &str) -> Self {
         let folder = scratch();
         run("mount", &["-o", options, device.name(), arg(folder.path())]);
         Self { folder, device }

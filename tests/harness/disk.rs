@@ -71,6 +71,13 @@ impl Disk {
         Self { folder, path, size, sector: 512 }
     }
 
+    /// The same with another sector size, which only tools that ask a device see.
+    #[must_use]
+    pub const fn sectors_of(mut self, bytes: u32) -> Self {
+        self.sector = bytes;
+        self
+    }
+
     /// A disk partitioned by `sfdisk`.
     #[must_use]
     pub fn with_sfdisk(size: u64, script: &str) -> Self {
@@ -90,7 +97,7 @@ impl Disk {
     /// The same with sectors of 4096 bytes.
     #[must_use]
     pub fn with_sgdisk_4k(size: u64, args: &[&str]) -> Self {
-        let disk = Self { sector: 4096, ..Self::blank(size) };
+        let disk = Self::blank(size).sectors_of(4096);
         disk.sgdisk(args);
         disk
     }
@@ -228,19 +235,24 @@ impl Disk {
         bytes
     }
 
-    /// A hash over all bytes, for "nothing was written".
+    /// A hash over all bytes, for "nothing was written". Holes and zeros are the same.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let file = File::open(&self.path).unwrap();
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        let mut bytes = vec![0; 1 << 20];
         for range in crate::pattern::data(&file, self.size) {
             let mut at = range.start;
-            hasher.update(&range.start.to_le_bytes());
             while at < range.end {
-                let mut bytes = vec![0; usize::try_from(MIB.min(range.end - at)).unwrap()];
-                file.read_exact_at(&mut bytes, at).unwrap();
-                hasher.update(&bytes);
-                at += bytes.len() as u64;
+                let len = usize::try_from(MIB.min(range.end - at)).unwrap();
+                file.read_exact_at(&mut bytes[..len], at).unwrap();
+                for (nr, block) in (0..).zip(bytes[..len].chunks(512)) {
+                    if block.iter().any(|byte| *byte != 0) {
+                        hasher.update(&(at + nr * 512).to_le_bytes());
+                        hasher.update(block);
+                    }
+                }
+                at += len as u64;
             }
         }
         hasher.digest()

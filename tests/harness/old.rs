@@ -3,21 +3,23 @@
 //! In: a disk. Out: the same with a superblock that `mdadm --examine` reads, or labels that `blkid -p` takes for ZFS.
 //! Promise: the tools are asked whether they see it; the kernel needs no driver for either.
 
-use crate::disk::{Disk, MIB};
-use crate::tool::{attempt, run};
+use crate::attach::{Loop, Mounted};
+use crate::check::blkid;
+use crate::disk::{Disk, Fs, Part};
+use crate::tool::{arg, attempt, run};
 
 /// Bytes of an md superblock with room for 128 devices.
 const MD_SIZE: usize = 256 + 2 * 128;
 
-/// Makes `disk` the first of two members of a RAID 1 with metadata 1.0: a superblock 8 to 12 KiB before the end.
+/// Makes `part` the first of two members of a RAID 1 with metadata 1.0: a superblock 8 to 12 KiB before the end.
 ///
 /// Layout: `struct mdp_superblock_1` in the kernel's `include/uapi/linux/raid/md_p.h`.
 ///
 /// # Panics
 /// When `mdadm --examine` does not read it.
-pub fn make_md_member(disk: &Disk) {
+pub fn make_md_member(disk: &Disk, part: &Part) {
     // In sectors: 8 KiB before the end, down to a multiple of 4 KiB.
-    let at = (disk.size / 512 - 16) & !7;
+    let at = (part.size / 512 - 16) & !7;
     let mut sb = vec![0_u8; MD_SIZE];
     let mut put = |offset: usize, bytes: &[u8]| sb[offset..offset + bytes.len()].copy_from_slice(bytes);
     put(0, &0xa92b_4efc_u32.to_le_bytes()); // magic
@@ -43,28 +45,31 @@ pub fn make_md_member(disk: &Disk) {
     let sum: u64 = sb.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes(word.try_into().unwrap()))).sum();
     let folded = (sum & 0xffff_ffff) + (sum >> 32);
     sb[216..220].copy_from_slice(&u32::try_from(folded & 0xffff_ffff).unwrap().to_le_bytes());
-    disk.write(at * 512, &sb);
-    assert!(is_md_member(disk), "mdadm does not see its superblock");
+    disk.write(part.start + at * 512, &sb);
+    assert!(is_md_member(disk, part), "mdadm does not see its superblock");
 }
 
 /// `mdadm --examine` sees a member.
 #[must_use]
-pub fn is_md_member(disk: &Disk) -> bool {
-    let said = attempt("mdadm", &["--examine", disk.name()]);
+pub fn is_md_member(disk: &Disk, part: &Part) -> bool {
+    let device = Loop::part(disk, part);
+    let said = attempt("mdadm", &["--examine", device.name()]);
     said.text.contains("Magic : a92b4efc")
 }
 
-/// Makes `disk` a member of a ZFS pool as far as blkid looks: four labels of 256 KiB, each with its uberblocks.
+/// Makes `part` a member of a ZFS pool as far as blkid looks: four labels of 256 KiB, each with its uberblocks.
 ///
 /// Layout: "ZFS On-Disk Specification", section 1.3: two labels at the start, two at the end; uberblocks of 1 KiB from
-/// 128 KiB of a label on.
+/// 128 KiB of a label on. libblkid looks at devices of 64 MiB and more.
 ///
 /// # Panics
 /// When `blkid -p` does not see it.
-pub fn make_zfs_member(disk: &Disk) {
+pub fn make_zfs_member(disk: &Disk, part: &Part) {
     let label = 256 * 1024;
-    let end = disk.size / label * label;
+    let end = part.size / label * label;
     for start in [0, label, end - 2 * label, end - label] {
+        // The head of the list of names and values: XDR, little endian host.
+        disk.write(part.start + start + 16 * 1024, &[1, 1, 0, 0]);
         for nr in 0..128_u64 {
             let mut uberblock = vec![0_u8; 1024];
             for (word, value) in
@@ -72,40 +77,36 @@ pub fn make_zfs_member(disk: &Disk) {
             {
                 uberblock[word * 8..word * 8 + 8].copy_from_slice(&value.to_le_bytes());
             }
-            disk.write(start + 128 * 1024 + nr * 1024, &uberblock);
+            disk.write(part.start + start + 128 * 1024 + nr * 1024, &uberblock);
         }
     }
-    assert!(blkid_of(disk).contains("zfs_member"), "blkid does not see ZFS: {}", blkid_of(disk));
+    let said = blkid(disk, part);
+    assert!(said.contains("zfs_member"), "blkid does not see ZFS: {said}");
 }
 
-/// What `blkid -p` says about the whole disk.
-#[must_use]
-pub fn blkid_of(disk: &Disk) -> String {
-    attempt("blkid", &["-p", "-o", "export", disk.name()]).text
-}
-
-/// Puts a file system with `count` files into all of `disk`: what `e2fsck -b` could bring back.
-pub fn make_ext(disk: &Disk, args: &[&str], count: usize) {
-    let whole = disk.part(0);
-    disk.format(&whole, crate::disk::Fs::Ext(args));
-    let mounted = crate::attach::Mounted::writable(disk, &whole);
+/// Puts a file system with `count` files into `part`: what `e2fsck -b` could bring back.
+pub fn make_ext(disk: &Disk, part: &Part, args: &[&str], count: usize) {
+    disk.format(part, Fs::Ext(args));
+    let mounted = Mounted::writable(disk, part);
     for nr in 0..count {
         let folder = mounted.at().join(format!("dead{}", nr / 500));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("dead{nr}")), format!("dead {nr}")).unwrap();
     }
-    run("sync", &["-f", crate::tool::arg(mounted.at())]);
-    drop(mounted);
-    assert!(disk.size >= 16 * MIB);
+    run("sync", &["-f", arg(mounted.at())]);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::MIB;
 
     #[test]
     fn the_tools_see_md_and_zfs() {
-        make_md_member(&Disk::blank(40 * MIB));
-        make_zfs_member(&Disk::blank(80 * MIB));
+        let disk = Disk::with_sgdisk(128 * MIB, &["-n", "1:0:+40M", "-n", "2:0:0"]);
+        make_md_member(&disk, &disk.part(1));
+        make_zfs_member(&disk, &disk.part(2));
+        let whole = Disk::blank(40 * MIB);
+        make_md_member(&whole, &whole.part(0));
     }
 }

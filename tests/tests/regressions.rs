@@ -3,6 +3,8 @@
 //! In: `tests/fuzz/regressions/TARGET/*`, `tests/fixtures/TARGET*.zst`. Out: tests.
 //! Promise: a found input stays found: it is replayed by every ordinary test run.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 #[path = "../fuzz/src/bodies.rs"]
 mod bodies;
 

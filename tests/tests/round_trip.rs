@@ -44,7 +44,7 @@ fn cloud(size: u64) -> Disk {
 
 /// A target of `size` bytes full of noise.
 fn target(source: &Disk, size: u64, seed: u64) -> (Disk, Pattern) {
-    let disk = Disk { sector: source.sector, ..Disk::blank(size) };
+    let disk = Disk::blank(size).sectors_of(source.sector);
     let noise = Pattern::fill(&disk, seed);
     (disk, noise)
 }
@@ -264,7 +264,7 @@ fn every_layout_of_ext_comes_back() {
         let mounted = Mounted::writable(&source, &part);
         RandomTree { files: 30, unix: !old, seed: u64::from(number) }.grow(mounted.at());
         drop(mounted);
-        contents.push((number, Kind::Ext));
+        contents.push((number, if layout.contains(&"bigalloc") { Kind::Bigalloc } else { Kind::Ext }));
     }
     round_trip(&agent, &source, &contents);
 }

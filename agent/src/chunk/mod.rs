@@ -88,7 +88,8 @@ pub enum ChunkError {
 /// # Errors
 /// The first stage's error that explains the others.
 pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Outcome, ChunkError> {
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(12);
+    // Two more than processors: those that wait for a sync or an answer leave no core idle.
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(12) + 2;
     let (content, lists) = (Packer::new(door), Packer::new(door));
     let (batches, queue) = sync_channel(2);
     let (worked, results) = channel();

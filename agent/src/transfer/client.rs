@@ -68,6 +68,8 @@ pub struct Ask<'a> {
     pub also: &'a [u16],
     /// Longest body of an answer, in bytes.
     pub limit: u64,
+    /// Worth trying again: false for news that is stale by then.
+    pub retry: bool,
 }
 
 impl Client {
@@ -117,7 +119,8 @@ impl Client {
     /// # Errors
     /// [`TransferError::Answer`] for any status that is neither 2xx nor in `also`.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Answer, TransferError> {
-        retry(self.limits, || {
+        let limits = if ask.retry { self.limits } else { Limits { tries: 1, ..self.limits } };
+        retry(limits, || {
             let request = Request::builder()
                 .method(ask.method.clone())
                 .uri(format!("{}{}", self.base, ask.path))

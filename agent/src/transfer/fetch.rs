@@ -284,3 +284,85 @@ fn relocate(door: &dyn Downstream, frames: &[Frame]) -> Result<Vec<(Batch, Vec<u
     let indexes: Vec<usize> = frames.iter().map(|frame| frame.need).collect();
     Ok(batches(door, &needs)?.into_iter().map(|batch| (batch, indexes.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::{ChunkAt, Located};
+    use ramet_wire::api::ImageInfo;
+    use ramet_wire::receipt::{Origin, SignedReceipt};
+
+    /// Answers only where chunks are: id `[n; 32]` at `places[n]`.
+    struct Map(Vec<(usize, u64, u32)>);
+
+    impl Downstream for Map {
+        fn locate(&self, ids: &[ChunkId]) -> Result<Located, TransferError> {
+            let packs = (0..4).map(|n| PackAt { pack: ramet_wire::PackName([n; 32]), url: "".into() }).collect();
+            let at = |id: &ChunkId| {
+                let (pack, offset, stored) = *self.0.get(usize::from(id.0[0]))?;
+                Some(ChunkAt { pack, offset, stored, raw: stored })
+            };
+            Ok(Located { packs, chunks: ids.iter().map(at).collect() })
+        }
+        fn image(&self) -> Result<ImageInfo, TransferError> {
+            unreachable!("only asked for places")
+        }
+        fn manifest(&self) -> Result<(Vec<u8>, Origin), TransferError> {
+            unreachable!("only asked for places")
+        }
+        fn read(&self, _: &PackAt, _: u64, _: &mut [u8]) -> Result<(), TransferError> {
+            unreachable!("only asked for places")
+        }
+        fn damaged(&self, _: &[ChunkId]) {}
+        fn progress(&self, _: &str, _: u64, _: u64) {}
+        fn receipt(&self, _: &str) -> Result<Option<SignedReceipt>, TransferError> {
+            unreachable!("only asked for places")
+        }
+        fn run(&self) -> Option<String> {
+            None
+        }
+        fn folder(&self) -> Option<&std::path::Path> {
+            None
+        }
+        fn fail(&self, _: &str) {}
+    }
+
+    fn ranges(places: &[(usize, u64, u32)]) -> Vec<(u64, usize, usize)> {
+        let needs: Vec<Need> =
+            (0..places.len()).map(|n| Need { id: ChunkId([u8::try_from(n).unwrap(); 32]), raw: None }).collect();
+        let found = batches(&Map(places.to_vec()), &needs).unwrap();
+        found.iter().map(|batch| (batch.start, batch.len(), batch.frames.len())).collect()
+    }
+
+    #[test]
+    fn neighbours_and_near_neighbours_of_one_pack_are_one_range() {
+        assert_eq!(ranges(&[(0, 1100, 50), (0, 8, 1000), (0, 1008, 92)]), [(8, 1142, 3)]);
+        let far = 1000 + GAP_MAX + 1;
+        assert_eq!(ranges(&[(0, 0, 1000), (0, far, 10)]), [(0, 1000, 1), (far, 10, 1)]);
+        assert_eq!(ranges(&[(0, 0, 1000), (1, 1000, 10)]), [(0, 1000, 1), (1000, 10, 1)]);
+    }
+
+    #[test]
+    fn a_range_is_at_most_a_few_mib() {
+        let half = 512 << 10;
+        let places: Vec<_> = (0..20_u32).map(|n| (0, u64::from(n) * u64::from(half), half)).collect();
+        let found = ranges(&places);
+        assert!(found.iter().all(|(_, len, _)| *len as u64 <= RANGE_MAX));
+        assert_eq!(found.iter().map(|(_, _, frames)| frames).sum::<usize>(), 20);
+        assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn a_chunk_that_no_pack_has_is_named() {
+        let id = ChunkId([9; 32]);
+        let error = batches(&Map(Vec::new()), &[Need { id, raw: None }]).unwrap_err();
+        assert!(error.to_string().contains(&id.to_string()));
+    }
+
+    #[test]
+    fn record_and_pack_must_agree_on_the_length() {
+        let need = Need { id: ChunkId([0; 32]), raw: Some(4096) };
+        let error = batches(&Map(vec![(0, 8, 4000)]), &[need]).unwrap_err();
+        assert!(error.to_string().contains("the record says 4096 bytes, the pack 4000"));
+    }
+}

@@ -69,17 +69,26 @@ impl Http {
     fn ids(&self, what: &str, path: &str, ids: &[ChunkId]) -> Result<Answer, TransferError> {
         let body = api::encode_ids(ids);
         let limit = 4 << 20;
-        self.client.ask(Ask { what, method: &Method::POST, path, body: &body, content_type: BYTES, also: &[], limit })
+        self.client.ask(Ask {
+            what,
+            method: &Method::POST,
+            path,
+            body: &body,
+            content_type: BYTES,
+            also: &[],
+            limit,
+            retry: true,
+        })
     }
 
     fn heartbeat(&self, step: &str, done: u64, total: u64) {
         let beat = Heartbeat { step: step.to_owned(), done, total };
-        let _ = post_raw(&self.client, "reporting progress", "/v1/runs/current", &beat, &[]);
+        let _ = post_raw(&self.client, "reporting progress", "/v1/runs/current", &beat, false);
     }
 
     fn end(&self, error: &str) {
         let end = api::EndRun { error: error.chars().take(2000).collect() };
-        let _ = post_raw(&self.client, "ending the run", "/v1/runs/current/end", &end, &[]);
+        let _ = post_raw(&self.client, "ending the run", "/v1/runs/current/end", &end, false);
     }
 }
 
@@ -88,10 +97,19 @@ fn post_raw<T: Serialize>(
     what: &str,
     path: &str,
     body: &T,
-    also: &[u16],
+    retry: bool,
 ) -> Result<Answer, TransferError> {
     let body = serde_json::to_vec(body).map_err(|error| damaged(what, &error))?;
-    client.ask(Ask { what, method: &Method::POST, path, body: &body, content_type: JSON, also, limit: 16 << 20 })
+    client.ask(Ask {
+        what,
+        method: &Method::POST,
+        path,
+        body: &body,
+        content_type: JSON,
+        also: &[],
+        limit: 16 << 20,
+        retry,
+    })
 }
 
 fn post<T: Serialize, A: DeserializeOwned>(
@@ -100,7 +118,7 @@ fn post<T: Serialize, A: DeserializeOwned>(
     path: &str,
     body: &T,
 ) -> Result<A, TransferError> {
-    read_json(what, &post_raw(client, what, path, body, &[])?)
+    read_json(what, &post_raw(client, what, path, body, true)?)
 }
 
 fn read_json<A: DeserializeOwned>(what: &str, answer: &Answer) -> Result<A, TransferError> {
@@ -138,6 +156,7 @@ impl Upstream for Http {
             content_type: JSON,
             also: &[409],
             limit: 1 << 20,
+            retry: true,
         };
         let answer = self.client.ask(ask)?;
         if answer.status == 409 {
@@ -190,6 +209,7 @@ impl PackSink for HttpPack {
             content_type: BYTES,
             also: &[],
             limit: 64 << 10,
+            retry: true,
         };
         self.client.ask(ask)?;
         Ok(pack.len)
@@ -208,8 +228,16 @@ impl Downstream for Http {
         let what = format!("reading the manifest of {wanted}");
         let path = format!("/v1/images/{wanted}/manifest");
         let limit = 2 * MANIFEST_MAX as u64 + 4096;
-        let ask =
-            Ask { what: &what, method: &Method::GET, path: &path, body: &[], content_type: JSON, also: &[], limit };
+        let ask = Ask {
+            what: &what,
+            method: &Method::GET,
+            path: &path,
+            body: &[],
+            content_type: JSON,
+            also: &[],
+            limit,
+            retry: true,
+        };
         let signed: SignedManifest = read_json(&what, &self.client.ask(ask)?)?;
         let key = self.client.key();
         if signed.key != key || !key.verifies(Domain::Manifest, signed.manifest.as_bytes(), &signed.signature.0) {
@@ -247,7 +275,7 @@ impl Downstream for Http {
     fn damaged(&self, ids: &[ChunkId]) {
         for chunks in ids.chunks(api::IDS_MAX) {
             let report = api::ReportDamage { chunks: chunks.to_vec() };
-            let _ = post_raw(&self.client, "reporting damage", "/v1/damage", &report, &[]);
+            let _ = post_raw(&self.client, "reporting damage", "/v1/damage", &report, true);
         }
     }
 
@@ -268,6 +296,7 @@ impl Downstream for Http {
             content_type: JSON,
             also: &[],
             limit: 4 * RECEIPT_MAX as u64,
+            retry: true,
         };
         let signed: SignedReceipt = read_json(what, &self.client.ask(ask)?)?;
         let key = self.client.key();

@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Worker {
     /// For chunks from the store.
     pub fetcher: Fetcher,
-    /// For the disk; [`RUN_MAX`] and room for alignment.
+    /// For the disk; `RUN_MAX` and room for alignment.
     pub run: Aligned,
 }
 

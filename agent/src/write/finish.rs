@@ -38,8 +38,9 @@ pub fn seal(pass: &Pass<'_>, worker: &mut Worker) -> Result<(), WriteError> {
         return Ok(());
     }
     let sealed = write_keys(pass, worker);
-    if sealed.is_err() {
-        break_seal(pass, worker);
+    match &sealed {
+        Ok(()) => pass.set_sealed(),
+        Err(_) => break_seal(pass, worker),
     }
     sealed
 }

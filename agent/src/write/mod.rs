@@ -14,6 +14,7 @@ mod held;
 mod map;
 mod medium;
 mod pass;
+mod place;
 mod plan;
 mod readback;
 mod segments;

@@ -43,6 +43,7 @@ pub struct Pass<'a> {
     settings: Settings,
     compare: bool,
     blanked: bool,
+    sealed: AtomicBool,
     /// Found equal while nothing was blanked, inside what will be blanked.
     retained: Vec<Job>,
     /// The same, after the blanking.
@@ -77,13 +78,35 @@ impl<'a> Pass<'a> {
         settings: Settings,
     ) -> Self {
         let (retained, redo) = (Vec::new(), Vec::new());
-        Self { medium, map, tally, door, fetched, settings, compare: true, blanked: false, retained, redo }
+        Self {
+            medium,
+            map,
+            tally,
+            door,
+            fetched,
+            settings,
+            compare: true,
+            blanked: false,
+            sealed: AtomicBool::new(false),
+            retained,
+            redo,
+        }
     }
 
     /// Something was written: the table is blank until [`super::seal`].
     #[must_use]
     pub const fn blanked(&self) -> bool {
         self.blanked
+    }
+
+    /// The disk is whole again.
+    #[must_use]
+    pub fn sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_sealed(&self) {
+        self.sealed.store(true, Ordering::Relaxed);
     }
 
     /// Everything is read again after it was written.

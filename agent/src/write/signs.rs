@@ -46,12 +46,17 @@ pub fn end_metadata(disk: &dyn ReadAt) -> io::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// What a target holds now, one line each; empty when nothing is recognised.
+/// What a target holds now, one line each; empty when nothing is recognised. With `only`, what these partitions hold.
 ///
 /// # Errors
 /// Whatever reading the disk answers.
-pub fn lies_on(medium: &dyn Medium) -> io::Result<Vec<String>> {
+pub fn lies_on(medium: &dyn Medium, only: Option<&[u32]>) -> io::Result<Vec<String>> {
     let view = MediumView(medium);
+    if let Some(numbers) = only {
+        let entries = partition::read(&view, medium.sector()).map(|scan| scan.table.entries).unwrap_or_default();
+        let meant = entries.iter().filter(|entry| numbers.contains(&entry.number));
+        return meant.map(|entry| partition_line(&view, entry)).collect();
+    }
     let mut lines = Vec::new();
     let whole = probe(&view).map_err(io::Error::other)?;
     if whole.kind != "unknown" {

@@ -45,3 +45,17 @@ pub fn zero(medium: &dyn Medium, step: ByteRange, via: Via, buf: &mut [u8]) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_ranges_are_zeroed_in_steps_of_at_most_256_mib() {
+        let range = ByteRange::between(4096, 4096 + 2 * STEP + 512);
+        let found = steps(&[range, ByteRange::between(9, 9)]);
+        assert_eq!(found.iter().map(|step| step.len()).collect::<Vec<_>>(), [STEP, STEP, 512]);
+        assert_eq!((found[0].start(), found[2].end()), (range.start(), range.end()));
+        assert!(found.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+    }
+}

@@ -154,7 +154,7 @@ group!(
 );
 group!(
     /// captures and restores, under way and past
-    Run, "run", RunAction { RunLs }
+    Run, "run", RunAction { RunLs, RunShow }
 );
 
 reach!(
@@ -225,6 +225,14 @@ reach!(
 reach!(
     /// list the newest runs
     RunLs, "ls", {}
+);
+reach!(
+    /// show a run and its countersigned receipt, as JSON
+    RunShow, "show", {
+        /// its id
+        #[argh(positional)]
+        id: [String],
+    }
 );
 reach!(
     /// save identity, database and manifests of the server, running or not; the packs are not in it

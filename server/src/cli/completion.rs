@@ -19,6 +19,7 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("store check", &[]),
     ("store collect", &[]),
     ("run ls", &[]),
+    ("run show", &[]),
     ("backup", &[]),
     ("openapi", &[]),
     ("completion", &[]),

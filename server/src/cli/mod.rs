@@ -107,13 +107,20 @@ fn run(args: Args) -> Result<(), Fault> {
         Command::Token(token) => self::token(token.action),
         Command::Image(image) => self::image(image.action),
         Command::Store(store) => self::store(store.action),
-        Command::Run(args::Run { action: RunAction::RunLs(args) }) => {
-            let runs = args.reach().operator()?.runs()?;
-            if args.json { show::json(&runs) } else { show::runs(&runs) }
-        }
+        Command::Run(run) => self::run_action(run.action),
         Command::Backup(args) => backup(&args),
         Command::Openapi(_) => write(&crate::openapi::text()),
         Command::Completion(args) => completion::print(&args.shell),
+    }
+}
+
+fn run_action(action: RunAction) -> Result<(), Fault> {
+    match action {
+        RunAction::RunLs(args) => {
+            let runs = args.reach().operator()?.runs()?;
+            if args.json { show::json(&runs) } else { show::runs(&runs) }
+        }
+        RunAction::RunShow(args) => show::json(&args.reach().operator()?.run(&args.id)?),
     }
 }
 

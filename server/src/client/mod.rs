@@ -111,12 +111,8 @@ impl Operator {
     /// # Errors
     /// [`ClientError`].
     pub fn remove_token(&self, id: &str) -> Result<(), ClientError> {
-        let what = format!("removing token {id}");
-        // The server would not find it; a path must not be made of it.
-        if !id.bytes().all(|c| c.is_ascii_alphanumeric()) || id.is_empty() {
-            let message = "a token's id is 8 hex digits".to_owned();
-            return Err(ClientError::Answer { what, kind: ErrorKind::Refused, message });
-        }
+        let what = format!("removing token {}", crate::text::clean(id, 16));
+        check_id(&what, id)?;
         self.ask(&what, "DELETE", &format!("/v1/tokens/{id}"), Vec::new()).map(drop)
     }
 
@@ -214,6 +210,16 @@ impl Operator {
         }
     }
 
+    /// One run, with its receipt.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn run(&self, id: &str) -> Result<RunInfo, ClientError> {
+        let what = format!("looking for run {}", crate::text::clean(id, 20));
+        check_id(&what, id)?;
+        self.get(&what, &format!("/v1/runs/{id}"))
+    }
+
     fn get<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T, ClientError> {
         read_json(what, self.ask(what, "GET", path, Vec::new())?)
     }
@@ -260,6 +266,15 @@ impl Operator {
         let message = crate::text::clean(&message, 2000);
         Err(ClientError::Answer { what: what.to_owned(), kind, message })
     }
+}
+
+/// The server would not find it; a path must not be made of it.
+fn check_id(what: &str, id: &str) -> Result<(), ClientError> {
+    if !id.is_empty() && id.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let message = "an id is made of hex digits".to_owned();
+    Err(ClientError::Answer { what: what.to_owned(), kind: ErrorKind::Refused, message })
 }
 
 fn shape(what: &str, source: io::Error) -> ClientError {

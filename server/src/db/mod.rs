@@ -7,6 +7,7 @@ pub mod runs;
 pub mod tokens;
 
 use rusqlite::{Connection, OptionalExtension, ffi};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -43,7 +44,7 @@ CREATE TABLE runs (
     agent_version  TEXT NOT NULL,
     machine        TEXT NOT NULL,
     token          TEXT NOT NULL,
-    session        BLOB,
+    session        BLOB NOT NULL,
     store_session  TEXT,
     state          TEXT NOT NULL,
     step           TEXT NOT NULL DEFAULT '',
@@ -176,6 +177,8 @@ impl Drop for Db {
 fn connect(path: &Path) -> Result<Connection, DbError> {
     let doing = "opening the database";
     let failed = |source| DbError::Sqlite { doing, source };
+    // Made private first; SQLite gives its other files the same mode. An error comes again when it opens the file.
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
     // FULL: a token that was used once must not come back after a power cut.

@@ -4,6 +4,7 @@
 //! Promise: a run ends once; a later end changes nothing.
 
 use ramet_wire::api::{Action, RunInfo, RunState};
+use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ImageId, ImageName, ImageRef};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
@@ -35,7 +36,7 @@ pub struct NewRun {
     pub store_session: Option<String>,
 }
 
-/// A run that was under way when the server stopped.
+/// A run that was under way when the server stopped, or had just ended.
 #[derive(Clone, Debug)]
 pub struct OpenRow {
     /// The run.
@@ -52,6 +53,12 @@ pub struct OpenRow {
     pub session: [u8; 32],
     /// The store's session.
     pub store_session: Option<String>,
+    /// The run goes on.
+    pub running: bool,
+    /// Capture: the commit number of the version that was published.
+    pub committed: Option<u64>,
+    /// Restore: the countersigned receipt.
+    pub receipt: Option<SignedReceipt>,
 }
 
 /// How a run ended.
@@ -127,7 +134,7 @@ pub fn end(connection: &Connection, id: &str, end: &End, now: i64) -> rusqlite::
     let version = end.committed.map(|(id, _)| id.to_string());
     let number = end.committed.map(|(_, number)| signed(number));
     let sql = "UPDATE runs SET state = ?2, error = ?3, version = coalesce(?4, version), committed = ?5, receipt = ?6,
-               ended = ?7, session = NULL WHERE id = ?1 AND state = 'running'";
+               ended = ?7 WHERE id = ?1 AND state = 'running'";
     let row = (id, state_text(end.state), &end.error, version, number, &end.receipt, now);
     connection.execute(sql, row).map(|ended| ended == 1)
 }
@@ -137,27 +144,29 @@ pub fn end(connection: &Connection, id: &str, end: &End, now: i64) -> rusqlite::
 /// # Errors
 /// SQLite's.
 pub fn find(connection: &Connection, id: &str) -> rusqlite::Result<Option<RunInfo>> {
-    connection.query_row(&format!("{SELECT} WHERE id = ?1"), [id], read).optional()
+    connection.query_row(&format!("SELECT {COLUMNS}, receipt FROM runs WHERE id = ?1"), [id], read).optional()
 }
 
-/// The newest runs, newest first.
+/// The newest runs, newest first, without their receipts: those can be large.
 ///
 /// # Errors
 /// SQLite's.
 pub fn list(connection: &Connection, most: u32) -> rusqlite::Result<Vec<RunInfo>> {
-    let mut query = connection.prepare_cached(&format!("{SELECT} ORDER BY number DESC LIMIT ?1"))?;
+    let sql = format!("SELECT {COLUMNS}, NULL FROM runs ORDER BY number DESC LIMIT ?1");
+    let mut query = connection.prepare_cached(&sql)?;
     query.query_map([most], read)?.collect()
 }
 
-/// The runs that are under way, with what a session needs.
+/// The runs that are under way, or ended after `since`, with what a session needs: the answer to an agent's last
+/// request may have been lost together with the server.
 ///
 /// # Errors
 /// SQLite's.
-pub fn running(connection: &Connection) -> rusqlite::Result<Vec<OpenRow>> {
-    let sql = "SELECT id, action, image, version, partitions, session, store_session FROM runs
-               WHERE state = 'running' AND session IS NOT NULL";
+pub fn recent(connection: &Connection, since: i64) -> rusqlite::Result<Vec<OpenRow>> {
+    let sql = "SELECT id, action, image, version, partitions, session, store_session, state, committed, receipt
+               FROM runs WHERE state = 'running' OR ended > ?1";
     let mut query = connection.prepare(sql)?;
-    let rows = query.query_map([], |row| {
+    let rows = query.query_map([since], |row| {
         let numbers: String = row.get(4)?;
         let numbers = numbers.split(',').filter(|number| !number.is_empty());
         Ok(OpenRow {
@@ -168,20 +177,19 @@ pub fn running(connection: &Connection) -> rusqlite::Result<Vec<OpenRow>> {
             partitions: numbers.map(|number| number.parse().map_err(|_| odd(4))).collect::<Result<_, _>>()?,
             session: row.get(5)?,
             store_session: row.get(6)?,
+            running: row.get::<_, String>(7)? == "running",
+            committed: row.get::<_, Option<i64>>(8)?.map(unsigned),
+            receipt: read_receipt(row, 9)?,
         })
     })?;
     rows.collect()
 }
 
-const SELECT: &str =
-    "SELECT id, action, image, version, state, agent, started, ended, step, error, done, total, receipt
-                      FROM runs";
+const COLUMNS: &str = "id, action, image, version, state, agent, started, ended, step, error, done, total";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RunInfo> {
     let (step, error): (String, String) = (row.get(8)?, row.get(9)?);
     let ended: Option<i64> = row.get(7)?;
-    let receipt: Option<String> = row.get(12)?;
-    let receipt = receipt.map(|text| serde_json::from_str(&text).map_err(|_| odd(12))).transpose()?;
     let state: String = row.get(4)?;
     Ok(RunInfo {
         run: row.get(0)?,
@@ -194,8 +202,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RunInfo> {
         detail: if error.is_empty() { step } else { error },
         done: unsigned(row.get(10)?),
         total: unsigned(row.get(11)?),
-        receipt,
+        receipt: read_receipt(row, 12)?,
     })
+}
+
+fn read_receipt(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<SignedReceipt>> {
+    row.get::<_, Option<String>>(at)?.map(|text| serde_json::from_str(&text).map_err(|_| odd(at))).transpose()
 }
 
 fn odd(at: usize) -> rusqlite::Error {

@@ -80,6 +80,7 @@ pub async fn damage(
     Extension(principal): Extension<Principal>,
     body: Bytes,
 ) -> Result<Json<DamageSeen>, Refusal> {
+    runs::still_open(principal.session()?).await?;
     let run = principal.session()?.run.clone();
     let ReportDamage { chunks } = json(&body)?;
     if chunks.is_empty() || chunks.len() > IDS_MAX {

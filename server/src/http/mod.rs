@@ -32,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 use error::Refusal;
 use ramet_store::Clock;
 use ramet_store::Store;
+use ramet_wire::api::ErrorKind;
 use routes::{ROUTES, Route, Takes};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ pub fn router(app: &Arc<App>) -> Router {
     router
         .fallback(|| async { Refusal::missing("there is no such route") })
         .method_not_allowed_fallback(|| async {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ramet_wire::api::ErrorKind::Refused, "not with this method")
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Refused, "not with this method")
         })
         .with_state(Arc::clone(app))
 }
@@ -148,9 +149,21 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> (Response, String)
     let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     parts.extensions.insert::<Principal>(principal);
     match bounded(gate, body, length).await {
-        Ok((body, _permit)) => (next.run(Request::from_parts(parts, body)).await, who),
+        Ok((body, _permit)) => (in_shape(next.run(Request::from_parts(parts, body)).await), who),
         Err(refusal) => (refusal.into_response(), who),
     }
+}
+
+/// Refusals of the framework, such as a path that is no UTF-8, in the wire's shape.
+fn in_shape(response: Response) -> Response {
+    let status = response.status();
+    let error = status.is_client_error() || status.is_server_error();
+    let shaped = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !error || shaped {
+        return response;
+    }
+    let kind = if status.is_client_error() { ErrorKind::Refused } else { ErrorKind::Bug };
+    Refusal::new(status, kind, "the request cannot be understood").into_response()
 }
 
 /// The body within the bounds of its route; the permit is held while a large one is in memory.

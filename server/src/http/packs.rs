@@ -84,14 +84,10 @@ pub async fn download(
         )
     };
     let len = found.ok_or_else(gone)?;
-    let range = match headers.get(header::RANGE) {
-        None => None,
-        Some(range) => Some(one_range(range, len).ok_or_else(|| range)),
-    };
-    let (status, first, count) = match range {
+    let (status, first, count) = match headers.get(header::RANGE).map(|range| one_range(range, len)) {
         None => (StatusCode::OK, 0, len),
-        Some(Ok((first, count))) => (StatusCode::PARTIAL_CONTENT, first, count),
-        Some(Err(_)) => return Ok(unsatisfiable(len)),
+        Some(Some((first, count))) => (StatusCode::PARTIAL_CONTENT, first, count),
+        Some(None) => return Ok(unsatisfiable(len)),
     };
     let body = if method == Method::HEAD {
         Body::empty()

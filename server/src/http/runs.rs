@@ -10,16 +10,17 @@ use crate::db::runs::{self, End, NewRun};
 use crate::db::tokens::TokenRow;
 use crate::secret;
 use crate::session::{Outcome, Session};
-use crate::text::clean;
+use crate::text::{clean, redact};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use ramet_wire::ImageRef;
 use ramet_wire::api::{
     Action, EndRun, ErrorKind, Heartbeat, ImageInfo, OpenRun, RunInfo, RunOpened, RunState, Scope, ServerVersion,
     check_agent_version,
 };
-use ramet_wire::manifest::Source;
+use ramet_wire::manifest::{Manifest, Source, Where};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -57,8 +58,8 @@ pub async fn open(
     let image = match open.action {
         Action::Capture => None,
         Action::Restore => {
-            let wanted = open.image.clone();
-            Some(app.blocking(move |app| super::images::find(app, &wanted)).await?)
+            let (wanted, partitions) = (open.image.clone(), open.partitions.clone());
+            Some(app.blocking(move |app| fix(app, &wanted, &partitions)).await?)
         }
     };
     let peer = peer.map(|Extension(ConnectInfo(peer))| peer);
@@ -73,6 +74,21 @@ pub async fn open(
     let lapses = app.limits.session_lapse.as_secs();
     let opened = RunOpened { run: run.id, session: secret.text, server: VERSION.to_owned(), lapses, image };
     Ok((StatusCode::CREATED, Json(opened)))
+}
+
+/// The version that a restore is bound to; it has all partitions that are named.
+fn fix(app: &App, wanted: &ImageRef, partitions: &[u32]) -> Result<ImageInfo, Refusal> {
+    let info = super::images::find(app, wanted)?;
+    if partitions.is_empty() {
+        return Ok(info);
+    }
+    let (bytes, _) = app.store.manifest(&ImageRef { name: info.name.clone(), id: Some(info.id) })?;
+    let manifest = Manifest::read(&bytes).map_err(|error| Refusal::bug(error.to_string()))?;
+    let has = |number: &u32| manifest.spaces().any(|(_, place, _, _)| place == Where::Partition(*number));
+    match partitions.iter().find(|number| !has(number)) {
+        None => Ok(info),
+        Some(number) => Err(Refusal::bad(format!("image {}@{} has no partition {number}", info.name, info.id))),
+    }
 }
 
 fn may_open(token: &TokenRow, open: &OpenRun) -> Result<(), Refusal> {
@@ -186,7 +202,7 @@ pub async fn end(
     let EndRun { error } = json(&body)?;
     let mut outcome = session.outcome.lock().await;
     if matches!(*outcome, Outcome::Open) {
-        let end = End::without_result(RunState::Failed, clean(&error, 1000));
+        let end = End::without_result(RunState::Failed, redact(&clean(&error, 1000)));
         finish(&app, &session.run, end).await?;
         *outcome = Outcome::Over;
         end_store_session(&app, session.store).await;

@@ -10,7 +10,8 @@ use crate::files::{names, read_sealed};
 use crate::image::{ImageEntry, ImageKey};
 use crate::map::Standing;
 use crate::map::file::MapFile;
-use crate::store::{KeyFile, Store};
+use crate::open::KeyFile;
+use crate::store::Store;
 use crate::walk::{Seen, Visited};
 use ramet_wire::frame::{CHUNK_MAX, Opener};
 use ramet_wire::{ImageId, ImageName, ImageRef, PackName};
@@ -111,7 +112,8 @@ impl Store {
         let dir = &self.0.dir;
         let mut paths = vec![dir.join("format"), dir.join("key.pub")];
         for folder in ["state", "sessions", "leases"] {
-            let sealed = names(&dir.join(folder))?.into_iter().filter(|name| name != "numbering");
+            let sealed =
+                names(&dir.join(folder))?.into_iter().filter(|name| !matches!(name.as_str(), "numbering" | "saving"));
             paths.extend(sealed.map(|name| dir.join(folder).join(name)));
         }
         for path in paths {
@@ -151,6 +153,9 @@ impl Store {
     /// Reads every page of every map file; damaged ones are made again from the packs.
     fn check_map(&self, report: &mut CheckReport) -> Result<(), StoreError> {
         let dir = self.0.dir.join("map");
+        for (path, reason) in self.0.map.left_out().drain(..) {
+            report.damage(self.relative(&path), format!("{reason}; it was made again from the packs"), vec![]);
+        }
         for name in names(&dir)? {
             let path = dir.join(&name);
             report.files += 1;

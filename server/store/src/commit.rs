@@ -3,7 +3,7 @@
 //! In: a session, a manifest, its signature. Out: an image with the next number, or the ids of what is still missing.
 //! Promise: in the step that publishes, every segment and chunk is there and not condemned.
 
-use crate::error::{Doing, StoreError};
+use crate::error::StoreError;
 use crate::image::{CommitFile, ImageKey};
 use crate::session::SessionId;
 use crate::store::Store;
@@ -12,7 +12,6 @@ use ramet_wire::api::{Committed, IDS_MAX};
 use ramet_wire::manifest::Manifest;
 use ramet_wire::sign::{Domain, Signature};
 use ramet_wire::{ChunkId, ImageId};
-use std::fs::File;
 
 /// Why an image was not published.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +46,8 @@ impl Store {
             return Err(CommitError::Missing(missing));
         }
         let _publishing = self.publishing();
-        let _numbering = self.numbering()?;
+        // Other processes that capture into the same folder must not take the same number.
+        let _numbering = self.lock_file("numbering")?;
         if self.0.map.removals() != removals {
             let missing = self.missing_of(&manifest)?;
             if !missing.is_empty() {
@@ -99,17 +99,6 @@ impl Store {
                 Err(StoreError::BadManifest { name: manifest.name.to_string(), reason: format!("{object}: {reason}") })
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// Keeps other processes that capture into the same folder from taking the same number.
-    fn numbering(&self) -> Result<File, StoreError> {
-        let path = self.0.dir.join("state").join("numbering");
-        let doing = || format!("locking {}", path.display());
-        let file = File::options().create(true).append(true).open(&path).doing(doing)?;
-        match file.lock() {
-            Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(StoreError::io(doing(), error)),
-            _ => Ok(file),
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::error::StoreError;
 use crate::files::{names, read_sealed};
 use crate::image::{DamageMark, ImageKey};
+use crate::lock::Access;
 use crate::map::Standing;
 use crate::store::Store;
 use crate::walk::{Seen, Visited};
@@ -74,6 +75,12 @@ impl Store {
 
     /// Strikes copies of chunks: they are missing from now on.
     pub(crate) fn strike_here(&self, bad: &[(ChunkId, PackName)]) -> Result<(), StoreError> {
+        {
+            let mut absolved = self.0.absolved.lock().unwrap_or_else(PoisonError::into_inner);
+            for (_, pack) in bad {
+                absolved.remove(pack);
+            }
+        }
         self.0.map.mark(|marks| {
             let mut count: usize = marks.strikes.values().map(HashSet::len).sum();
             for (id, pack) in bad {
@@ -87,12 +94,15 @@ impl Store {
         self.save_strikes()
     }
 
-    /// Writes down what was struck.
+    /// Writes down what is struck.
     pub(crate) fn save_strikes(&self) -> Result<(), StoreError> {
         if !self.0.access.writes() {
             return Ok(());
         }
+        let path = self.0.dir.join("state").join("strikes");
         let _saving = self.0.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.lock_file("saving")?;
+        self.take_in_strikes()?;
         let marks = self.0.map.marks();
         let mut strikes = Strikes::new();
         for (pack, ids) in &marks.strikes {
@@ -100,11 +110,48 @@ impl Store {
             ids.sort_unstable();
             strikes.insert(*pack, ids);
         }
-        let path = self.0.dir.join("state").join("strikes");
         if strikes.is_empty() && !path.exists() {
             return Ok(());
         }
         self.0.desk.write_sealed(&path, &strikes)
+    }
+
+    /// Forgets the strikes of a pack whose file was replaced by a good one.
+    pub(crate) fn absolve(&self, pack: &PackName) -> Result<(), StoreError> {
+        let struck = self.0.map.mark_if(|marks| marks.strikes.remove(pack).is_some());
+        let by_others = self.0.access == Access::Shared && self.strikes_on_disk()?.contains_key(pack);
+        if !struck && !by_others {
+            return Ok(());
+        }
+        self.0.absolved.lock().unwrap_or_else(PoisonError::into_inner).insert(*pack);
+        self.save_strikes()
+    }
+
+    fn strikes_on_disk(&self) -> Result<Strikes, StoreError> {
+        or_empty(read_sealed(&self.0.dir.join("state").join("strikes")))
+    }
+
+    /// Beside other processes: what they struck since is struck here, too.
+    fn take_in_strikes(&self) -> Result<(), StoreError> {
+        if self.0.access != Access::Shared {
+            return Ok(());
+        }
+        let theirs = self.strikes_on_disk()?;
+        let absolved = self.0.absolved.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = self.0.map.marks();
+        let news = theirs.into_iter().filter(|(pack, ids)| {
+            let known = |id: &ChunkId| ours.strikes.get(pack).is_some_and(|struck| struck.contains(id));
+            !absolved.contains(pack) && !ids.iter().all(known)
+        });
+        let news: Vec<_> = news.collect();
+        if !news.is_empty() {
+            self.0.map.mark(|marks| {
+                for (pack, ids) in news {
+                    marks.strikes.entry(pack).or_default().extend(ids);
+                }
+            });
+        }
+        Ok(())
     }
 
     /// Changes which packs are condemned: on the disk first, then for everybody. The publishing lock is held.
@@ -148,7 +195,7 @@ impl Store {
     /// read, and a condemned pack is a good pack until it is deleted.
     pub(crate) fn load_marks(&self) -> Result<(), StoreError> {
         let state = self.0.dir.join("state");
-        let strikes: Strikes = or_empty(read_sealed(&state.join("strikes")))?;
+        let strikes = self.strikes_on_disk()?;
         let condemned: Condemned = or_empty(read_sealed(&state.join("condemned")))?;
         self.0.map.mark(|marks| {
             marks.strikes = strikes.into_iter().map(|(pack, ids)| (pack, ids.into_iter().collect())).collect();
@@ -229,6 +276,7 @@ impl Store {
     /// has healed.
     pub(crate) fn still_damaged(&self, key: &ImageKey) -> Result<(u64, Option<String>), StoreError> {
         let Some(mark) = self.0.images.mark(key)? else { return Ok((0, None)) };
+        self.take_in_strikes()?;
         let found = self.0.map.locate(&mark.ids)?;
         let lacking = found.iter().filter(|place| place.is_none()).count() as u64;
         if lacking > 0 && mark.problem.is_none() {
@@ -241,7 +289,7 @@ impl Store {
     /// Names in `state` that are known.
     pub(crate) fn state_strays(&self) -> Result<Vec<String>, StoreError> {
         let mut strays = names(&self.0.dir.join("state"))?;
-        strays.retain(|name| !matches!(name.as_str(), "strikes" | "condemned" | "numbering"));
+        strays.retain(|name| !matches!(name.as_str(), "strikes" | "condemned" | "numbering" | "saving"));
         Ok(strays)
     }
 }

@@ -31,6 +31,7 @@ mod image;
 pub mod key;
 mod lock;
 mod map;
+mod open;
 mod options;
 mod pack;
 mod session;

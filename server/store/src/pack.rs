@@ -56,6 +56,7 @@ impl Store {
         self.reprieve(&name)?;
         self.0.bulk.put(&name, NewPack(file)).doing(|| format!("writing pack {name}"))?;
         self.0.map.insert(name, len, entries)?;
+        self.absolve(&name)?;
         self.reprieve(&name)
     }
 

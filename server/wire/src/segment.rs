@@ -130,9 +130,9 @@ pub fn encode(records: &[Record], first: u64, span: u64) -> Vec<(ByteRange, Vec<
         return vec![(ByteRange::between(first, first.saturating_add(span)), encode_one(records, first))];
     }
     let half = span / 2 / BLOCK * BLOCK;
-    let middle = records.partition_point(|record| record.offset < first + half);
+    let middle = records.partition_point(|record| record.offset < first.saturating_add(half));
     let mut segments = encode(&records[..middle], first, half);
-    segments.extend(encode(&records[middle..], first + half, span - half));
+    segments.extend(encode(&records[middle..], first.saturating_add(half), span - half));
     segments
 }
 

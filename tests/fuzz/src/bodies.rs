@@ -229,12 +229,14 @@ fn segments(data: &[u8]) {
     let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
     let (first, before, size) = (word(0), word(8), word(16));
     let reference = segment::SegmentRef { first, len: segment::SPAN, id: ChunkId::of(bytes) };
-    let Ok(records) = segment::decode(bytes, &reference, before, size) else { return };
+    let Ok(records) = segment::decode(bytes, &reference, before, size, ramet_wire::BLOCK) else { return };
     let mut again = Vec::new();
     for (range, bytes) in segment::encode(&records, first, segment::SPAN) {
         let reference = segment::SegmentRef { first: range.start(), len: range.len(), id: ChunkId::of(&bytes) };
         let before = again.last().map_or(before, |record: &segment::Record| record.range().end());
-        again.extend(segment::decode(&bytes, &reference, before, size).expect("what we write we read"));
+        again.extend(
+            segment::decode(&bytes, &reference, before, size, ramet_wire::BLOCK).expect("what we write we read"),
+        );
     }
     assert_eq!(records, again);
 }

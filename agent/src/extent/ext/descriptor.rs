@@ -24,7 +24,6 @@ use crate::disk::source::ReadAt;
 
 const INODE_UNINIT: u16 = 1;
 const BLOCK_UNINIT: u16 = 2;
-const INODE_ZEROED: u16 = 4;
 /// Blocks of the descriptor table read at once.
 const AT_ONCE: u64 = 64;
 
@@ -42,8 +41,6 @@ pub(super) struct Descriptor {
     pub block_uninit: bool,
     /// The inode bitmap was never written: all is free.
     pub inode_uninit: bool,
-    /// Unused inodes are zero on the disk.
-    pub table_zeroed: bool,
     /// Checksums of the bitmaps: all 32 bits, or the lower 16 with small descriptors.
     pub block_bitmap_sum: u32,
     pub inode_bitmap_sum: u32,
@@ -104,7 +101,6 @@ fn parse(geometry: &Geometry, group: u64, raw: &[u8]) -> Result<Descriptor, Exte
         unused_inodes: if summed { u64::from(both16(0x1c, 0x32)) } else { 0 },
         block_uninit: flags & BLOCK_UNINIT != 0,
         inode_uninit: flags & INODE_UNINIT != 0,
-        table_zeroed: flags & INODE_ZEROED != 0,
         block_bitmap_sum: both16(0x18, 0x38),
         inode_bitmap_sum: both16(0x1a, 0x3a),
     };

@@ -17,9 +17,9 @@ const PIECES_LIMIT: usize = 1 << 20;
 pub(super) enum Class {
     /// It is read.
     Data,
-    /// Unused inodes that are zero on the disk, and reserved blocks that nobody reads: they shall become zero.
+    /// Unused inodes, and reserved blocks that nobody reads: they shall become zero.
     Zero,
-    /// Never written by the file system: uninitialised bitmaps, unused inodes that were not zeroed.
+    /// Never written by the file system, and never believed by a check: uninitialised bitmaps.
     Skip,
 }
 
@@ -126,6 +126,7 @@ fn inode_table(geometry: &Geometry, descriptor: &Descriptor, size: u64, tables: 
     let start = descriptor.inode_table * geometry.block;
     let table = ByteRange::between(start, start + geometry.table_blocks() * geometry.block);
     let used = (geometry.inodes_per_group - descriptor.unused_inodes) * geometry.inode_size;
-    let class = if descriptor.table_zeroed { Class::Zero } else { Class::Skip };
-    tables.push_with_tail(table, start + used, class, size);
+    // Also where ITABLE_ZEROED is not set: the kernel has not come to zero them, and until it does, `e2fsck -b` on a clone
+    // over an older file system with the same UUID takes dead inodes for living ones (tried: 2,636 of 6,000 came back).
+    tables.push_with_tail(table, start + used, Class::Zero, size);
 }

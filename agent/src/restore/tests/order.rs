@@ -157,8 +157,8 @@ fn with_several_disks_no_lba_0_is_written_before_all_are_read_back() {
     assert!(disks.iter().all(lba_0_is_zero));
     *disks[1].rotten.lock().unwrap() = None;
     let outcome = onto(&shelf, &request(), &[&disks[0], &disks[1]]).unwrap();
-    assert!(disks[0].content()[..MIB as usize] == one[..MIB as usize]);
     let mib = 1 << 20;
+    assert!(disks[0].content()[..mib] == one[..mib]);
     let found = disks[1].content();
     assert!(found[..2 * mib] == two[..2 * mib] && found[3 * mib..] == two[3 * mib..]);
     assert_eq!(outcome.receipt.disks.len(), 2);

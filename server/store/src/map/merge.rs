@@ -29,6 +29,12 @@ impl Map {
         self.merge_these(&files)
     }
 
+    /// Merges all files into one.
+    pub(super) fn merge_all(&self) -> Result<(), StoreError> {
+        let _upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        self.merge_these(&self.files())
+    }
+
     /// Writes all files anew without the records of packs that are gone.
     pub(crate) fn drop_dead_records(&self) -> Result<(), StoreError> {
         let _upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);

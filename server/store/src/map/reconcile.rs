@@ -26,6 +26,7 @@ impl Map {
     /// Compares names and sizes in the folder with the map.
     pub(crate) fn reconcile(&self) -> Result<Reconciled, StoreError> {
         let mut found = Reconciled::default();
+        let before = self.records();
         for prefix in 0..=255 {
             // Known first, listed after: what is added in between is listed and not known, which does no harm.
             let known = self.known_with(prefix);
@@ -41,6 +42,10 @@ impl Map {
                     self.read_in(&pack.name, pack.len, &mut found)?;
                 }
             }
+        }
+        if self.records() > before.saturating_mul(2) && self.files().len() > 1 {
+            // Mostly made anew, in many small files: one file answers with one read.
+            self.merge_all()?;
         }
         Ok(found)
     }
@@ -80,7 +85,7 @@ impl Map {
     fn read_in(&self, name: &PackName, len: u64, found: &mut Reconciled) -> Result<(), StoreError> {
         match read_table(&*self.bulk, name, len) {
             Ok(entries) => {
-                self.insert_kept(*name, len, &entries)?;
+                self.insert(*name, len, &entries)?;
                 found.read_in += 1;
                 Ok(())
             }
@@ -90,16 +95,6 @@ impl Map {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Like `insert`, for a pack that was there before: what was said of it stays.
-    fn insert_kept(&self, name: PackName, len: u64, entries: &[PackEntry]) -> Result<(), StoreError> {
-        let strikes = self.marks().strikes.get(&name).cloned();
-        self.insert(name, len, entries)?;
-        if let Some(strikes) = strikes {
-            self.mark(|marks| marks.strikes.insert(name, strikes));
-        }
-        Ok(())
     }
 }
 

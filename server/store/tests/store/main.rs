@@ -4,6 +4,8 @@
 
 mod collect;
 mod common;
+mod crash;
 mod damage;
+mod model;
 mod upload;
 mod use_it;

@@ -165,7 +165,7 @@ fn captures_share_a_folder_and_a_server_or_a_collect_is_alone() {
 #[test]
 fn where_flock_means_nothing_the_lease_of_another_host_decides_until_it_lapses() {
     let rig = Rig::new();
-    let lapse = Duration::from_secs(2);
+    let lapse = Duration::from_secs(3);
     let options = Options { trust_flock: Some(false), lease_lapse: lapse, ..rig.options.clone() };
     let store = Store::open_with(&rig.dir(), Access::Server, options.clone()).unwrap();
     let lease = files(&rig.dir()).into_iter().find(|file| file.starts_with("leases")).unwrap();

@@ -1,7 +1,0 @@
-//! x
-//!
-//! y
-/// doc
-pub fn text() -> String {
-    String::new()
-}

@@ -1,0 +1,15 @@
+//! A real server in this process, spoken to over real TLS.
+//!
+//! In: requests as an agent, an operator or a stranger would send them. Out: what came of them.
+//! Promise: every promise of the server has a test whose name says it.
+
+#![allow(clippy::unwrap_used)]
+
+mod auth;
+mod backup;
+mod captures;
+mod commands;
+mod harness;
+mod hostile;
+mod restores;
+mod runs;

@@ -1,0 +1,82 @@
+//! File systems that were cut off in the middle.
+//!
+//! In: file systems in which each file was synced and nothing else, copied while they were mounted. Out: clones.
+//! Promise: after restore and replay every synced file is there, although no bitmap on the disk knew of it.
+
+#![allow(clippy::unwrap_used)]
+
+use ramet_tests::agent::Agent;
+use ramet_tests::attach::{Loop, Mounted};
+use ramet_tests::check;
+use ramet_tests::disk::{Disk, Fs, MIB, Part};
+use ramet_tests::pattern::Pattern;
+use ramet_tests::random::Random;
+use ramet_tests::server::Server;
+use ramet_tests::tool::{run, scratch};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+
+type Synced = BTreeMap<String, Vec<u8>>;
+
+/// A disk that was copied while its file system was mounted and had files that only the journal knows of.
+fn cut_off(args: &[&str]) -> (Disk, Part, Synced) {
+    let disk = Disk::with_sgdisk(128 * MIB, &["-n", "1:0:0"]);
+    let part = disk.part(1);
+    disk.format(&part, Fs::Ext(args));
+    let mounted = Mounted::of(Loop::part_writable(&disk, &part), "rw,noatime,commit=600");
+    let mut random = Random::new(3);
+    let mut synced = Synced::new();
+    for nr in 0..200 {
+        let name = format!("synced {nr}");
+        let len = usize::try_from(random.below(150_000)).unwrap();
+        let bytes = random.bytes(len);
+        let mut file = File::create(mounted.at().join(&name)).unwrap();
+        file.write_all(&bytes).unwrap();
+        file.sync_all().unwrap();
+        synced.insert(name, bytes);
+    }
+    File::open(mounted.at()).unwrap().sync_all().unwrap();
+    let copy = disk.copy();
+    drop(mounted);
+    let device = Loop::part(&copy, &part);
+    assert!(run("dumpe2fs", &["-h", device.name()]).contains("needs_recovery"), "the copy is clean: nothing is tested");
+    drop(device);
+    (copy, part, synced)
+}
+
+fn every_file_comes_back(agent: &Agent, args: &[&str]) {
+    let (source, part, synced) = cut_off(args);
+    let captured = agent.capture(&[&source.path], "dirty", &[]).done();
+    captured.says(&["warning"]);
+    assert!(captured.figure("used_bytes") >= part.size, "a map was believed that waits to be replayed");
+    let target = Disk::blank(source.size);
+    let _ = Pattern::fill(&target, 17);
+    agent.restore(&[&target.path], "dirty", &[]).done();
+    assert_eq!(check::differences(&source, &target, &part.range()), Vec::new());
+    let mounted = Mounted::replayed(&target, &part);
+    for (name, bytes) in &synced {
+        let found = fs::read(mounted.at().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(found == *bytes, "{name} has other content");
+    }
+    drop(mounted);
+    check::ext_is_clean(&target, &part);
+}
+
+#[test]
+fn every_synced_file_of_a_mounted_ext4_comes_back_after_replay() {
+    let folder = scratch();
+    every_file_comes_back(&Agent::on_folder(&folder.path().join("store")), &["-t", "ext4", "-b", "4096"]);
+}
+
+#[test]
+fn every_synced_file_of_a_mounted_ext3_comes_back_after_replay() {
+    let folder = scratch();
+    every_file_comes_back(&Agent::on_folder(&folder.path().join("store")), &["-t", "ext3", "-b", "1024"]);
+}
+
+#[test]
+fn every_synced_file_comes_back_through_a_server() {
+    let server = Server::start();
+    every_file_comes_back(&Agent::of(&server), &["-t", "ext4", "-b", "4096"]);
+}
