@@ -142,14 +142,17 @@ impl Client {
     pub fn range(&self, what: &str, url: &str, offset: u64, buf: &mut [u8]) -> Result<(), TransferError> {
         let own = url.strip_prefix(&self.base).is_some_and(|path| path.starts_with('/'));
         let last = offset.saturating_add(buf.len() as u64).saturating_sub(1);
-        retry(self.limits, || {
+        let refused = retry(self.limits, || {
             let request =
                 Request::builder().method(Method::GET).uri(url).header("range", format!("bytes={offset}-{last}"));
             let request = if own { self.signed(request) } else { request };
             let agent = if url.starts_with("https:") { &self.https } else { &self.plain };
             let mut response = self.send(what, agent, request, &[])?;
             if response.status().as_u16() != 206 {
-                return Err(refusal(what, &read_all(what, response, 64 << 10)?));
+                // Gone, or its address has expired: asking where it is now helps, asking again here does not.
+                let gone = matches!(response.status().as_u16(), 403 | 404);
+                let refusal = refusal(what, &read_all(what, response, 64 << 10)?);
+                return if gone { Ok(Some(refusal)) } else { Err(refusal) };
             }
             let wanted = format!("bytes {offset}-{last}/");
             let range =
@@ -159,8 +162,10 @@ impl Client {
                 return Err(TransferError::Damaged { what: what.to_owned(), message });
             }
             let read = response.body_mut().as_reader().read_exact(buf);
-            read.map_err(|error| TransferError::Away { what: what.to_owned(), tries: 1, source: Box::new(error) })
-        })
+            read.map_err(|error| TransferError::Away { what: what.to_owned(), tries: 1, source: Box::new(error) })?;
+            Ok(None)
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 
     fn signed(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
