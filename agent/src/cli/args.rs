@@ -115,7 +115,7 @@ pub struct Restore {
     #[argh(option)]
     pub token: Option<String>,
 
-    /// fingerprint of the server's identity, or of the folder's key (RAMET_KEY)
+    /// fingerprint of the server's identity (RAMET_KEY), or of the folder's key
     #[argh(option)]
     pub key: Option<String>,
 

@@ -39,18 +39,18 @@ pub enum Place {
 /// A sentence for the operator; exit status 3.
 pub fn place(options: Options<'_>) -> Result<Place, String> {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let key = options.key.map(str::to_owned).or_else(|| env("RAMET_KEY"));
-    let key = key
-        .map(|key| {
-            key.parse().map_err(|_| format!("key {key:?} is not sha256: and 64 hex digits; `ramet key` prints it"))
-        })
-        .transpose()?;
+    let parse = |key: String| {
+        key.parse().map_err(|_| format!("key {key:?} is not sha256: and 64 hex digits; `ramet key` prints it"))
+    };
+    let key = options.key.map(str::to_owned);
     if let Some(store) = options.store {
         if options.server.is_some() {
             return Err("--store and --server exclude each other".to_owned());
         }
-        return Ok(Place::Folder(PathBuf::from(store), key));
+        // RAMET_KEY is the server's: a folder has a key of its own.
+        return Ok(Place::Folder(PathBuf::from(store), key.map(parse).transpose()?));
     }
+    let key = key.or_else(|| env("RAMET_KEY")).map(parse).transpose()?;
     let server = options.server.map(str::to_owned).or_else(|| env("RAMET_SERVER"));
     let url = server.ok_or("no store named: pass --server URL (or set RAMET_SERVER), or --store DIR")?;
     let token = match (options.token_file, options.token) {
