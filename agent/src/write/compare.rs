@@ -1,11 +1,11 @@
 //! What a disk already holds.
 //!
 //! In: jobs and a target. Out: for each job, whether the disk has its bytes; written nothing.
-//! Promise: equal means the same SHA-256 or all zero, read the way the caller asks for.
+//! Promise: equal means the same SHA-256 or all zero, read past the page cache: faster than through it, and proof as well.
 
 use super::error::WriteError;
 use super::map::{Job, JobKind};
-use super::medium::{Medium, Via, read_past_cache};
+use super::medium::{Medium, read_past_cache};
 use crate::write::crew::RUN_MAX;
 use ramet_wire::{ByteRange, ChunkId};
 
@@ -78,28 +78,19 @@ fn joins(run: ByteRange, next: ByteRange) -> bool {
 }
 
 impl Run {
-    /// Reads the run and says of each look what was found. `via`: `Direct` reads past the page cache as far as the target
-    /// lets us.
+    /// Reads the run past the page cache as far as the target lets us, and says of each look what was found.
     ///
     /// # Errors
     /// The device's, or the caller's.
     pub fn look(
         &self,
         medium: &dyn Medium,
-        via: Via,
         buf: &mut [u8],
         seen: &mut dyn FnMut(&Look, Seen) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
         let io =
             |source| WriteError::Io { disk: medium.name().to_owned(), doing: "reading", range: self.range, source };
-        let bytes = match via {
-            Via::Direct => read_past_cache(medium, self.range, buf).map_err(io)?,
-            Via::Cached => {
-                let len = usize::try_from(self.range.len()).unwrap_or(usize::MAX).min(buf.len());
-                medium.read(&mut buf[..len], self.range.start(), Via::Cached).map_err(io)?;
-                &mut buf[..len]
-            }
-        };
+        let bytes = read_past_cache(medium, self.range, buf).map_err(io)?;
         for look in &self.parts {
             let from = usize::try_from(look.range.start() - self.range.start()).unwrap_or(usize::MAX);
             let len = usize::try_from(look.range.len()).unwrap_or(usize::MAX);

@@ -87,7 +87,7 @@ fn put(pass: &Pass<'_>, part: ByteRange, worker: &mut Worker) -> Result<(), Writ
 }
 
 fn check(pass: &Pass<'_>, parts: &[ByteRange], worker: &mut Worker) -> Result<(), WriteError> {
-    match first_difference(pass.medium, &pass.map.held, parts, Via::Direct, &mut worker.run)? {
+    match first_difference(pass.medium, &pass.map.held, parts, &mut worker.run)? {
         None => Ok(()),
         Some((at, found, wanted)) => Err(WriteError::Table { disk: pass.medium.name().to_owned(), at, found, wanted }),
     }

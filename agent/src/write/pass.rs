@@ -167,17 +167,12 @@ impl<'a> Pass<'a> {
             if hit.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            run.look(self.medium, self.compare_via(), &mut worker.run, &mut |_, seen| {
+            run.look(self.medium, &mut worker.run, &mut |_, seen| {
                 hit.fetch_or(seen == Seen::Equal, Ordering::Relaxed);
                 Ok(())
             })
         })?;
         Ok(hit.into_inner())
-    }
-
-    /// What is found equal by a read past the cache counts as read back; without a read-back the cache will do.
-    const fn compare_via(&self) -> Via {
-        if self.settings.read_back { Via::Direct } else { Via::Cached }
     }
 
     /// Zeroes the old tables and flushes, once.
@@ -213,7 +208,7 @@ impl<'a> Pass<'a> {
             return Ok(false);
         }
         let all: Vec<ByteRange> = self.map.held.ranges.iter().map(|held| held.range).collect();
-        let differs = first_difference(self.medium, &self.map.held, &all, self.compare_via(), &mut worker.run)?;
+        let differs = first_difference(self.medium, &self.map.held, &all, &mut worker.run)?;
         if differs.is_none() {
             self.tally.kept.fetch_add(self.map.held.len(), Ordering::Relaxed);
             if self.settings.read_back {
@@ -284,7 +279,7 @@ impl<'a> Pass<'a> {
                 read_back(self.medium, &run, prove, &mut worker.run, &proven)?;
             }
             Task::Compare(run) => {
-                run.look(self.medium, self.compare_via(), &mut worker.run, &mut |look: &Look, seen| {
+                run.look(self.medium, &mut worker.run, &mut |look: &Look, seen| {
                     if let Some(job) = differs.get(look.job).filter(|_| seen != Seen::Equal) {
                         job.store(true, Ordering::Relaxed);
                     }

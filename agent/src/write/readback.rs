@@ -7,7 +7,7 @@ use super::compare::{Look, Run, Seen};
 use super::error::WriteError;
 use super::held::Held;
 use super::map::Job;
-use super::medium::{Medium, Via, read_past_cache};
+use super::medium::{Medium, read_past_cache};
 use ramet_wire::ByteRange;
 
 /// Reads one run and compares; `proven` hears of each look that was right.
@@ -21,7 +21,7 @@ pub fn read_back(
     buf: &mut [u8],
     proven: &dyn Fn(&Job, u64),
 ) -> Result<(), WriteError> {
-    run.look(medium, Via::Direct, buf, &mut |look: &Look, seen| {
+    run.look(medium, buf, &mut |look: &Look, seen| {
         let (disk, range) = (medium.name().to_owned(), look.range);
         match (seen, look.expect) {
             (Seen::Equal, _) => {
@@ -45,7 +45,6 @@ pub fn first_difference(
     medium: &dyn Medium,
     held: &Held,
     parts: &[ByteRange],
-    via: Via,
     buf: &mut [u8],
 ) -> Result<Option<(u64, u8, u8)>, WriteError> {
     let room = (buf.len() as u64 - 2 * 4096) / 4096 * 4096;
@@ -54,14 +53,7 @@ pub fn first_difference(
         while at < part.end() {
             let range = ByteRange::between(at, part.end().min(at + room));
             let io = |source| WriteError::Io { disk: medium.name().to_owned(), doing: "reading", range, source };
-            let len = usize::try_from(range.len()).unwrap_or(usize::MAX);
-            let found: &[u8] = match via {
-                Via::Direct => read_past_cache(medium, range, buf).map_err(io)?,
-                Via::Cached => {
-                    medium.read(&mut buf[..len], at, Via::Cached).map_err(io)?;
-                    &buf[..len]
-                }
-            };
+            let found: &[u8] = read_past_cache(medium, range, buf).map_err(io)?;
             let wanted = held.bytes(range);
             if found != wanted {
                 let differs = found.iter().zip(wanted).enumerate().find(|(_, (found, wanted))| found != wanted);
