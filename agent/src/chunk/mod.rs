@@ -16,8 +16,9 @@ use crate::transfer::{TransferError, Upstream};
 use pack::{Packed, Packer};
 use ramet_wire::ByteRange;
 use ramet_wire::manifest::Stored;
+use ramet_wire::pack::PACK_TARGET;
 use read::{Batch, Pool, ReadError, Reader, buffers};
-use segments::Segments;
+use segments::{SEGMENTS_ROOM, Segments};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use worker::{Worked, Worker};
@@ -90,7 +91,7 @@ pub enum ChunkError {
 pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Outcome, ChunkError> {
     // Two more than processors: those that wait for a sync or an answer leave no core idle.
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(12) + 2;
-    let (content, lists) = (Packer::new(door), Packer::new(door));
+    let (content, lists) = (Packer::new(door, PACK_TARGET), Packer::new(door, SEGMENTS_ROOM));
     let (batches, queue) = sync_channel(2);
     let (worked, results) = channel();
     let reader = Reader::new(Pool::new(buffers(workers)), batches);

@@ -42,6 +42,7 @@ struct Pack {
 /// Fills packs from many threads.
 pub struct Packer<'a> {
     door: &'a dyn Upstream,
+    room: u64,
     open: Mutex<Open>,
     changed: Condvar,
 }
@@ -53,11 +54,11 @@ impl std::fmt::Debug for Packer<'_> {
 }
 
 impl<'a> Packer<'a> {
-    /// A packer that sends to `door`.
+    /// A packer that sends packs of about `room` bytes to `door`.
     #[must_use]
-    pub fn new(door: &'a dyn Upstream) -> Self {
+    pub fn new(door: &'a dyn Upstream, room: u64) -> Self {
         let open = Open { sink: None, claimed: HashSet::new(), alive: 0, sent: Packed::default() };
-        Self { door, open: Mutex::new(open), changed: Condvar::new() }
+        Self { door, room, open: Mutex::new(open), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -81,7 +82,7 @@ impl<'a> Packer<'a> {
             open = self.changed.wait(open).unwrap_or_else(PoisonError::into_inner);
         }
         if open.sink.is_none() {
-            open.sink = Some(Pack { sink: self.door.pack()?, ids: Vec::new(), raw_bytes: 0 });
+            open.sink = Some(Pack { sink: self.door.pack(self.room)?, ids: Vec::new(), raw_bytes: 0 });
             open.alive += 1;
         }
         let Some(pack) = &mut open.sink else { return Ok(()) };

@@ -10,6 +10,9 @@ use ramet_wire::manifest::Stored;
 use ramet_wire::segment::{self, Record, RecordKind, SPAN, SegmentRef};
 use std::collections::BTreeMap;
 
+/// Bytes that the segments of most disks fit into, compressed.
+pub const SEGMENTS_ROOM: u64 = 1 << 20;
+
 /// Orders batches and closes segments.
 pub struct Segments<'a> {
     worker: Worker<'a>,

@@ -72,7 +72,7 @@ fn create(dir: &Path, what: &str) -> Result<Store, TransferError> {
     let folder = default_key_folder().ok_or_else(|| refused(what, no_home()))?;
     let key = generate_in(&folder).map_err(failed(what))?;
     Store::create(dir, key.public_key()).map_err(failed(what))?;
-    eprintln!("new store in {}, signed with key {}", dir.display(), key.public_key().fingerprint());
+    tell!("new store in {}, signed with key {}", dir.display(), key.public_key().fingerprint());
     Store::open(dir, Access::Shared).map_err(failed(what))
 }
 
@@ -88,7 +88,7 @@ impl Upstream for Folder {
         self.store.missing(self.session, ids).map_err(failed("asking which chunks are missing"))
     }
 
-    fn pack(&self) -> Result<Box<dyn PackSink>, TransferError> {
+    fn pack(&self, _room: u64) -> Result<Box<dyn PackSink>, TransferError> {
         let writer = self.store.pack_writer(self.session).map_err(failed("starting a pack"))?;
         Ok(Box::new(FolderPack { store: self.store.clone(), writer }))
     }

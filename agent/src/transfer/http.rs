@@ -17,7 +17,7 @@ use ramet_wire::{ChunkId, Fingerprint, ImageId, ImageRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use ureq::http::Method;
 
 const JSON: &str = "application/json";
@@ -42,6 +42,26 @@ pub struct Http {
     client: Arc<Client>,
     opened: RunOpened,
     image: ImageRef,
+    rooms: Arc<Rooms>,
+}
+
+/// Memory of packs that were sent, for those to come: a pack's 33 MiB would stay resident for a while after being freed.
+#[derive(Debug, Default)]
+struct Rooms(Mutex<Vec<Vec<u8>>>);
+
+impl Rooms {
+    fn take(&self, room: u64) -> Vec<u8> {
+        // The last chunk and the table come on top.
+        let room = usize::try_from(room + (1 << 20)).unwrap_or(0);
+        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = rooms.iter().position(|used| (room..2 * room).contains(&used.capacity()));
+        fits.map_or_else(|| Vec::with_capacity(room), |fits| rooms.swap_remove(fits))
+    }
+
+    fn give_back(&self, mut room: Vec<u8>) {
+        room.clear();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+    }
 }
 
 impl Http {
@@ -63,7 +83,7 @@ impl Http {
             OpenRun { agent, action, image: image.clone(), partitions: partitions.to_vec(), machine: this_machine() };
         let opened: RunOpened = post(&client, "opening a run", "/v1/runs", &request)?;
         client.authorize(opened.session.clone());
-        Ok(Self { client: Arc::new(client), opened, image: image.clone() })
+        Ok(Self { client: Arc::new(client), opened, image: image.clone(), rooms: Arc::default() })
     }
 
     fn ids(&self, what: &str, path: &str, ids: &[ChunkId]) -> Result<Answer, TransferError> {
@@ -140,10 +160,9 @@ impl Upstream for Http {
         api::decode_bitmap(&answer.body, ids.len()).ok_or_else(wrong)
     }
 
-    fn pack(&self) -> Result<Box<dyn PackSink>, TransferError> {
-        let room = Vec::with_capacity((ramet_wire::pack::PACK_TARGET + (1 << 20)).try_into().unwrap_or(0));
-        let builder = PackBuilder::new(room).map_err(|error| damaged("starting a pack", &error))?;
-        Ok(Box::new(HttpPack { client: Arc::clone(&self.client), builder }))
+    fn pack(&self, room: u64) -> Result<Box<dyn PackSink>, TransferError> {
+        let builder = PackBuilder::new(self.rooms.take(room)).map_err(|error| damaged("starting a pack", &error))?;
+        Ok(Box::new(HttpPack { client: Arc::clone(&self.client), builder, rooms: Arc::clone(&self.rooms) }))
     }
 
     fn commit(&self, manifest: &[u8]) -> Result<Commit, TransferError> {
@@ -186,6 +205,7 @@ impl Upstream for Http {
 struct HttpPack {
     client: Arc<Client>,
     builder: PackBuilder<Vec<u8>>,
+    rooms: Arc<Rooms>,
 }
 
 impl PackSink for HttpPack {
@@ -212,6 +232,7 @@ impl PackSink for HttpPack {
             retry: true,
         };
         self.client.ask(ask)?;
+        self.rooms.give_back(pack.out);
         Ok(pack.len)
     }
 }

@@ -115,11 +115,11 @@ pub trait Upstream: Send + Sync {
     /// [`TransferError`].
     fn missing(&self, ids: &[ChunkId]) -> Result<Vec<bool>, TransferError>;
 
-    /// Starts a pack; frames are pushed into it and it is finished.
+    /// Starts a pack of about `room` bytes; frames are pushed into it and it is finished.
     ///
     /// # Errors
     /// [`TransferError`].
-    fn pack(&self) -> Result<Box<dyn PackSink>, TransferError>;
+    fn pack(&self, room: u64) -> Result<Box<dyn PackSink>, TransferError>;
 
     /// Publishes the image, or says which chunks are not there (any more).
     ///
