@@ -3,6 +3,8 @@
 //! In: the disks of a machine, or an image in a store. Out: an image in a store, or disks that hold it.
 //! Promise: `capture.rs` and `restore.rs` show each direction on one screen; the folders follow the data.
 
+#[macro_use]
+mod say;
 pub mod capture;
 pub mod chunk;
 pub mod cli;

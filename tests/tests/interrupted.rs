@@ -332,3 +332,15 @@ fn the_agent_does_not_wait_for_ever_for_a_server_that_is_gone() {
     assert!(matches!(outcome.status, 1 | 2), "{}", outcome.stderr);
     outcome.says(&["127.0.0.1"]);
 }
+
+#[test]
+fn a_reader_that_went_away_ends_no_restore() {
+    let folder = scratch();
+    let agent = Agent::on_folder(&folder.path().join("store"));
+    let source = Disk::with_sgdisk(32 * MIB, &["-n", "1:0:+24M"]);
+    source.format(&source.part(1), Fs::Ext(&["-t", "ext4"]));
+    agent.capture(&[&source.path], "genet", &[]).done();
+    let (target, noise) = target(source.size);
+    assert_eq!(agent.restore_unheard(&target.path, "genet"), Some(0));
+    is_clone(&source, &target, &noise, &[(1, Kind::Ext)]);
+}

@@ -58,9 +58,7 @@ pub(super) fn run(args: &Capture) -> Exit {
             door.fail(&show::chain(&error));
             let exit = if CaptureError::is_refusal(&error) { Exit::Refused } else { Exit::Failed };
             if exit == Exit::Failed {
-                eprintln!(
-                    "The image does not exist; what was sent stays. Run the same command again to send the rest."
-                );
+                tell!("The image does not exist; what was sent stays. Run the same command again to send the rest.");
             }
             failed(exit, &error)
         }
@@ -77,17 +75,17 @@ fn open(place: &Place, request: &Request) -> Result<Box<dyn Upstream>, TransferE
 
 fn report(captured: &Captured, json: bool) {
     for warning in &captured.warnings {
-        eprintln!("warning: {warning}");
+        tell!("warning: {warning}");
     }
     if json {
         return print_json(captured);
     }
     let Captured { image, id, read_bytes, zero_bytes, present_bytes, new_bytes, stored_bytes, seconds, .. } = captured;
-    println!("captured {image}@{id} in {seconds:.1} s");
-    println!("  read     {:>10}  and {} of zeros recorded", bytes(*read_bytes), bytes(*zero_bytes));
-    println!("  present  {:>10}  were in the store already", bytes(*present_bytes));
-    println!("  new      {:>10}  stored as {}", bytes(*new_bytes), bytes(*stored_bytes));
+    say!("captured {image}@{id} in {seconds:.1} s");
+    say!("  read     {:>10}  and {} of zeros recorded", bytes(*read_bytes), bytes(*zero_bytes));
+    say!("  present  {:>10}  were in the store already", bytes(*present_bytes));
+    say!("  new      {:>10}  stored as {}", bytes(*new_bytes), bytes(*stored_bytes));
     if captured.uncaptured_bytes > 0 {
-        println!("  outside  {:>10}  unpartitioned, not in the image", bytes(captured.uncaptured_bytes));
+        say!("  outside  {:>10}  unpartitioned, not in the image", bytes(captured.uncaptured_bytes));
     }
 }

@@ -12,7 +12,7 @@ const COMMANDS: [&str; 4] = ["inspect", "capture", "restore", "completion"];
 pub(super) fn run(shell: &str) -> Exit {
     match script(shell) {
         Some(script) => {
-            print!("{script}");
+            say!("{}", script.trim_end());
             Exit::Done
         }
         None => usage(&format!("no completion for shell {shell:?}; there is one for bash, zsh and fish")),

@@ -59,9 +59,7 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
             std::fs::read_to_string(file).map_err(|error| format!("reading token file {file}: {error}"))?
         }
         (None, Some(token)) => {
-            eprintln!(
-                "warning: a token on the command line shows in the process list; use --token-file or RAMET_TOKEN"
-            );
+            tell!("warning: a token on the command line shows in the process list; use --token-file or RAMET_TOKEN");
             token.to_owned()
         }
         (None, None) => env("RAMET_TOKEN").ok_or("no token: pass --token-file FILE or set RAMET_TOKEN")?,
@@ -72,8 +70,8 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
 /// Shows a server's fingerprint and asks whether it is the right one; without a terminal the answer is no.
 #[must_use]
 pub fn accept_identity(found: Fingerprint) -> bool {
-    eprintln!("The server's identity is {found}");
-    eprintln!("Compare it with what `ramet key` prints on the server, or pass --key.");
+    tell!("The server's identity is {found}");
+    tell!("Compare it with what `ramet key` prints on the server, or pass --key.");
     confirm("Trust it for this run?")
 }
 

@@ -43,13 +43,13 @@ pub fn run(args: Vec<String>) -> Exit {
     let args = match Args::from_args(&["ramet-agent"], &words) {
         Ok(args) => args,
         Err(early) if early.status.is_ok() => {
-            println!("{}", early.output.trim_end());
+            say!("{}", early.output.trim_end());
             return Exit::Done;
         }
         Err(early) => return usage(early.output.trim_end()),
     };
     if args.version {
-        println!("ramet-agent {}", env!("CARGO_PKG_VERSION"));
+        say!("ramet-agent {}", env!("CARGO_PKG_VERSION"));
         return Exit::Done;
     }
     match args.command {
@@ -62,20 +62,20 @@ pub fn run(args: Vec<String>) -> Exit {
 }
 
 fn usage(message: &str) -> Exit {
-    eprintln!("{message}");
+    tell!("{message}");
     Exit::Usage
 }
 
 /// Says how a command failed, with all causes.
 fn failed(exit: Exit, error: &dyn std::error::Error) -> Exit {
-    eprintln!("ramet-agent: {}", show::chain(error));
+    tell!("ramet-agent: {}", show::chain(error));
     exit
 }
 
 /// Prints an outcome as one JSON object.
 fn print_json(outcome: &impl serde::Serialize) {
     match serde_json::to_string_pretty(outcome) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("ramet-agent: writing the outcome as JSON: {error}"),
+        Ok(text) => say!("{text}"),
+        Err(error) => tell!("ramet-agent: writing the outcome as JSON: {error}"),
     }
 }

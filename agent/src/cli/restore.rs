@@ -37,7 +37,7 @@ pub(super) fn run(args: &Restore) -> Exit {
         Err(message) => return usage(&message),
     };
     if !args.yes && !args.dry_run && !std::io::stdin().is_terminal() {
-        eprintln!("ramet-agent: nobody is here to confirm the plan; pass --yes, or --dry-run to see it");
+        tell!("ramet-agent: nobody is here to confirm the plan; pass --yes, or --dry-run to see it");
         return Exit::Refused;
     }
     let door = match open(&place, &request.image, args) {
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Restore) -> Exit {
         Ok(Ending::Restored(outcome)) => finish(&outcome, args),
         Err(error @ RestoreError::Refused(_)) => failed(Exit::Refused, &error),
         Err(error) => {
-            eprintln!("Run the same command again: what is already on the disks will not be sent twice.");
+            tell!("Run the same command again: what is already on the disks will not be sent twice.");
             failed(Exit::Failed, &error)
         }
     }
@@ -91,7 +91,7 @@ fn open(place: &Place, image: &ImageRef, args: &Restore) -> Result<Box<dyn Downs
         }
         Place::Folder(dir, key) => {
             let accept = |found| {
-                eprintln!("The folder's key is {found}; nobody pinned it: integrity will be checked, origin not.");
+                tell!("The folder's key is {found}; nobody pinned it: integrity will be checked, origin not.");
                 args.yes || args.dry_run || door::confirm("Go on?")
             };
             Box::new(Shelf::open(dir, image, *key, &accept)?)
@@ -110,7 +110,7 @@ impl Watch for Watcher<'_> {
         if self.yes {
             return true;
         }
-        eprint!("\r\x1b[K{plan}");
+        tell!("\r\x1b[K{}", plan.to_string().trim_end());
         door::confirm("Erase and restore?")
     }
 
@@ -120,7 +120,7 @@ impl Watch for Watcher<'_> {
 }
 
 fn show_plan(plan: &Plan, json: bool) {
-    if json { print_json(plan) } else { print!("{plan}") }
+    if json { print_json(plan) } else { say!("{}", plan.to_string().trim_end()) }
 }
 
 /// The outcome for scripts: the receipt, and the figures that are not part of it.
@@ -140,12 +140,12 @@ fn finish(outcome: &Outcome, args: &Restore) -> Exit {
     if let Some(path) = &args.receipt
         && let Err(error) = write_receipt(outcome, path)
     {
-        eprintln!("ramet-agent: writing the receipt to {path}: {error}; the disks hold the image all the same");
+        tell!("ramet-agent: writing the receipt to {path}: {error}; the disks hold the image all the same");
         return Exit::Failed;
     }
     let proof = outcome.receipt.proof();
     for warning in &outcome.plan.warnings {
-        eprintln!("warning of the capture: {warning}");
+        tell!("warning of the capture: {warning}");
     }
     if args.json {
         print_json(&Restored {
@@ -165,23 +165,23 @@ fn finish(outcome: &Outcome, args: &Restore) -> Exit {
 }
 
 fn report(outcome: &Outcome, proof: Proof) {
-    println!("restored {} in {:.1} s", outcome.plan.image, outcome.seconds);
-    println!("  present  {:>10}  were on the disks already", bytes(outcome.kept_bytes));
-    println!("  written  {:>10}", bytes(outcome.written_bytes));
-    println!("  fetched  {:>10}  as stored", bytes(outcome.fetched_bytes));
+    say!("restored {} in {:.1} s", outcome.plan.image, outcome.seconds);
+    say!("  present  {:>10}  were on the disks already", bytes(outcome.kept_bytes));
+    say!("  written  {:>10}", bytes(outcome.written_bytes));
+    say!("  fetched  {:>10}  as stored", bytes(outcome.fetched_bytes));
     match proof {
-        Proof::Device => println!("  proven             every byte was read back from the device and hashed"),
-        Proof::File => println!("  proven             every byte was read back past this process's writes and hashed"),
-        Proof::None => println!("  NOT proven         nothing was read back (--no-read-back)"),
+        Proof::Device => say!("  proven             every byte was read back from the device and hashed"),
+        Proof::File => say!("  proven             every byte was read back past this process's writes and hashed"),
+        Proof::None => say!("  NOT proven         nothing was read back (--no-read-back)"),
     }
     match &outcome.receipt.origin {
-        Origin::Pinned(key) => println!("  origin             signed by the pinned key {key}"),
+        Origin::Pinned(key) => say!("  origin             signed by the pinned key {key}"),
         Origin::IntegrityOnly(key) => {
-            println!("  origin             integrity checked, origin not (folder's key {key})")
+            say!("  origin             integrity checked, origin not (folder's key {key})")
         }
     }
     if outcome.signed.is_some() {
-        println!("  receipt            checked and signed by the server");
+        say!("  receipt            checked and signed by the server");
     }
 }
 
