@@ -3,6 +3,7 @@
 //! In: bytes from disks, files and peers. Out: checked values, and bytes again.
 //! Promise: no I/O, no clock, no environment; every length has bounds before it is used.
 
+pub mod agents;
 pub mod api;
 pub mod cutting;
 pub mod frame;
@@ -13,6 +14,7 @@ pub mod pack;
 pub mod range;
 pub mod receipt;
 pub mod segment;
+pub mod settings;
 pub mod sign;
 pub mod table;
 
