@@ -140,3 +140,59 @@ fn uefi_http_starts_what_the_card_is_armed_with() {
 fn secure_boot_over_tftp_starts_what_the_card_is_armed_with() {
     with_server(|net| boots(net, "Secure Boot", Firmware::Secure, &[], false, |_| {}));
 }
+
+/// A disk whose first sector says so on the serial line.
+fn talking_disk(net: &Net) -> PathBuf {
+    let file = net.folder().join("disk.img");
+    let mut disk = vec![0; 1 << 20];
+    // ds = 0; each byte of the text at 7c16 goes to port 3f8; then halt.
+    let code =
+        b"\x31\xc0\x8e\xd8\xfc\xba\xf8\x03\xbe\x16\x7c\xac\x84\xc0\x74\x03\xee\xeb\xf8\xf4\xeb\xfdDISK-STARTED\r\n\0";
+    disk[..code.len()].copy_from_slice(code);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&file, disk).unwrap();
+    file
+}
+
+/// A BIOS machine that tries the network first; seconds until its disk starts.
+fn starts_its_disk(net: &Net, name: &str, dhcp: &[&str]) -> f64 {
+    let dhcp = dnsmasq(net, dhcp);
+    let mut machine = Machine::new(Firmware::Bios, 256);
+    machine.card(net, "virtio-net-pci", MAC, true).disk(&talking_disk(net), "").add(&["-boot", "nc"]);
+    let mut vm = machine.start(net);
+    let seconds = vm.expect("DISK-STARTED", Duration::from_secs(120));
+    eprintln!("{name}: its disk after {seconds:.1} s");
+    drop((vm, dhcp));
+    seconds
+}
+
+#[test]
+#[ignore = "virtual machines"]
+fn a_machine_with_nothing_to_do_starts_its_disk() {
+    let net = Net::new();
+    let server = serve(&net);
+    starts_its_disk(&net, "nothing to do", &[]);
+    assert!(server.log().contains("/mac/52-54-00-77-00-01.ipxe"), "{}", server.log());
+}
+
+#[test]
+#[ignore = "virtual machines"]
+fn a_network_first_machine_starts_its_disk_within_a_minute_when_the_server_is_down() {
+    let net = Net::new();
+    let seconds = starts_its_disk(&net, "server stopped", &[]);
+    assert!(seconds < 60.0, "{seconds}");
+    // The first script lies with dnsmasq; it names a server whose machine is off.
+    let state = net.folder().join("state");
+    let mut command = net.command(arg(&bins().server));
+    command.args(["serve", "--state", arg(&state), "--listen", &format!("{HOST}:4433"), "--boot-listen"]);
+    let server = net.start("ramet", command.args([&format!("{HOST}:4480"), "--boot-url", "http://10.77.0.9:4480"]));
+    server.expect("boot files on http://", Duration::from_secs(60));
+    let root = net.folder().join("tftp");
+    std::fs::create_dir(&root).unwrap();
+    let url = format!("http://{HOST}:4480/boot.ipxe");
+    let mut curl = net.command("curl");
+    assert!(curl.args(["-fsSo", arg(&root.join("boot.ipxe")), &url]).status().unwrap().success());
+    drop(server);
+    let seconds = starts_its_disk(&net, "server off, first script from dnsmasq", &["--tftp-root", arg(&root)]);
+    assert!(seconds < 60.0, "{seconds}");
+}
