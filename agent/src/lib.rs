@@ -11,6 +11,7 @@ pub mod cli;
 pub mod disk;
 pub mod extent;
 pub mod inspect;
+pub mod nvram;
 pub mod partition;
 pub mod progress;
 pub mod restore;

@@ -443,6 +443,7 @@ mod tests {
                 finished: String::new(),
                 seconds: 1.5,
                 fetched_bytes: 1,
+                notes: vec!["a firmware entry was added".to_owned()],
                 disks: vec![],
             },
         );
