@@ -200,7 +200,7 @@ fn wanted(manifest: &Manifest, firmware: &Firmware) -> Option<(String, Target)> 
             |loader: &&Loader| loader.path.rsplit('\\').next().is_some_and(|file| file.eq_ignore_ascii_case(name));
         firmware.loaders.iter().find(ends)
     };
-    let found = LOADERS.iter().find_map(|name| by_name(name)).or_else(|| firmware.loaders.first());
+    let found = LOADERS.iter().find_map(by_name).or_else(|| firmware.loaders.first());
     let (label, loader) = match (firmware.entries.first(), found) {
         (Some(entry), _) => (entry.label.clone(), &entry.loader),
         (None, Some(loader)) => (manifest.name.to_string(), loader),
