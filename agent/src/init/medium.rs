@@ -4,7 +4,7 @@
 //! Promise: found by what stands on it, read without the kernel's help; nothing else is ever mounted.
 
 use super::mounts;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -82,10 +82,14 @@ fn try_mount(device: &str, id: Option<&str>) -> Option<Medium> {
     let place = mounted_at();
     std::fs::create_dir_all(&place).ok()?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some(&path), &place, Some(kind), flags, None::<&str>).ok()?;
+    let mounted = mount(Some(&path), &place, Some(kind), flags, None::<&str>).is_ok();
     let medium = describe(&place).filter(|medium| id.is_none_or(|id| id == medium.id));
     if medium.is_none() {
-        let _ = nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH);
+        if mounted {
+            let _ = umount2(&place, MntFlags::MNT_DETACH);
+        }
+        // The worker takes the folder for a medium that is there.
+        let _ = std::fs::remove_dir(&place);
     }
     medium.map(|medium| Medium { device: device.to_owned(), ..medium })
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// File below `/run/ramet`: the last line without `RAMET: `.
+/// File below `/run/ramet`: the last line.
 pub const OUTCOME: &str = "outcome";
 /// File below `/run/ramet`: what follows.
 pub const THEN: &str = "then";
@@ -39,7 +39,7 @@ fn say_in(run: &Path, line: &str, then: Option<Then>) {
         };
         let _ = std::fs::write(run.join(THEN), word);
     }
-    let _ = std::fs::write(run.join(OUTCOME), format!("{}\n", clean(line)));
+    let _ = std::fs::write(run.join(OUTCOME), format!("RAMET: {}\n", clean(line)));
 }
 
 /// One line without control characters, not too long.
@@ -97,7 +97,7 @@ mod tests {
     fn the_outcome_is_one_clean_line() {
         let folder = tempfile::tempdir().unwrap();
         say_in(folder.path(), "failed:\n\x1b[31mred\r", Some(Then::Poweroff));
-        assert_eq!(std::fs::read_to_string(folder.path().join(OUTCOME)).unwrap(), "failed:  [31mred\n");
+        assert_eq!(std::fs::read_to_string(folder.path().join(OUTCOME)).unwrap(), "RAMET: failed:  [31mred\n");
         assert_eq!(std::fs::read_to_string(folder.path().join(THEN)).unwrap(), "poweroff");
         assert!(clean(&"ä".repeat(2000)).len() <= LINE_MAX + "…".len());
     }

@@ -125,7 +125,14 @@ impl Network {
     }
 
     fn seen_in(&self, inner: &Inner) -> Seen {
-        let cards: Vec<CardSeen> = inner.cards.values().map(|entry| entry.seen.clone()).collect();
+        let told = |entry: &Entry| {
+            let mut seen = entry.seen.clone();
+            if let Some(why) = seen.server.as_ref().filter(|server| *server != REACHED) {
+                seen.state = format!("{}; {why}", seen.state);
+            }
+            seen
+        };
+        let cards: Vec<CardSeen> = inner.cards.values().map(told).collect();
         let boot = cards.iter().find(|card| Some(card.mac) == self.wish.boot_card);
         Seen { boot_card: boot.map(|card| card.name.clone()), cards }
     }

@@ -30,7 +30,7 @@ pub struct CardSeen {
     pub driver: String,
     /// Whether it has a link.
     pub link: bool,
-    /// A sentence.
+    /// A sentence; with why the server can not be reached, where that is so.
     pub state: String,
     /// `10.0.0.5/24`.
     pub address: Option<String>,
@@ -82,12 +82,7 @@ pub fn sentence(seen: &Seen) -> String {
         return "no network card was found; plug one in, or build the boot image with the module of this machine's card"
             .to_owned();
     }
-    let cards = seen.cards.iter().map(|card| {
-        let server = card.server.as_ref().filter(|server| *server != REACHED);
-        let server = server.map(|server| format!("; {server}")).unwrap_or_default();
-        format!("{}: {}{server}", card.name, card.state)
-    });
-    cards.collect::<Vec<_>>().join(" | ")
+    seen.cards.iter().map(|card| format!("{}: {}", card.name, card.state)).collect::<Vec<_>>().join(" | ")
 }
 
 /// Replaces `path` in one step.
@@ -104,7 +99,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn card(name: &str, state: &str, server: Option<&str>) -> CardSeen {
+    fn card(name: &str, state: &str) -> CardSeen {
         CardSeen {
             name: name.to_owned(),
             mac: Mac([0; 6]),
@@ -112,7 +107,7 @@ mod tests {
             link: true,
             state: state.to_owned(),
             address: None,
-            server: server.map(str::to_owned),
+            server: None,
         }
     }
 
@@ -120,11 +115,11 @@ mod tests {
     fn one_line_tells_of_all_cards() {
         let mut seen = Seen::default();
         assert!(sentence(&seen).starts_with("no network card"));
-        seen.cards.push(card("eth0", "no link; check the cable", None));
-        seen.cards.push(card("eth1", "10.0.0.5/24 by DHCP", Some("the server does not answer")));
+        seen.cards.push(card("eth0", "no link; check the cable"));
+        seen.cards.push(card("eth1", "10.0.0.5/24 by DHCP; https://a does not answer"));
         assert_eq!(
             sentence(&seen),
-            "eth0: no link; check the cable | eth1: 10.0.0.5/24 by DHCP; the server does not answer"
+            "eth0: no link; check the cable | eth1: 10.0.0.5/24 by DHCP; https://a does not answer"
         );
     }
 }
