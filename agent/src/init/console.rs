@@ -3,6 +3,8 @@
 //! In: the terminals of `/sys/class/tty/console/active`. Out: bytes to all of them, keys from any of them.
 //! Promise: a terminal that takes nothing (a serial line that nobody reads) never holds up the others for long.
 
+use crate::menu::keys::{Decoder, Key};
+use crate::menu::screen::Screen;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{ControlFlags, InputFlags, LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 use std::collections::VecDeque;
@@ -16,45 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long one terminal may take for one write before the rest is dropped: a screen at 9,600 baud takes 2.1 s.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a lone ESC waits for the rest of a sequence; a byte at 9,600 baud takes 1 ms.
-const ESCAPE: Duration = Duration::from_millis(60);
-/// Columns and rows that every console has; serial lines do not tell their size.
-pub const SIZE: (u16, u16) = (80, 24);
-
-/// A key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// A character that can be seen, or a space.
-    Char(char),
-    /// Enter or Return.
-    Enter,
-    /// Escape alone.
-    Escape,
-    /// Backspace, as any terminal sends it.
-    Backspace,
-    /// Tab.
-    Tab,
-    /// Arrow up.
-    Up,
-    /// Arrow down.
-    Down,
-    /// Arrow left.
-    Left,
-    /// Arrow right.
-    Right,
-    /// Page up.
-    PageUp,
-    /// Page down.
-    PageDown,
-    /// Home.
-    Home,
-    /// End.
-    End,
-    /// Delete.
-    Delete,
-    /// A letter together with Ctrl, as a lower-case letter.
-    Ctrl(char),
-}
+/// How long the bytes of one key may be apart; a byte at 9,600 baud takes 1 ms, but a remote console may take its time.
+const GAP: Duration = Duration::from_millis(120);
 
 /// All consoles. There is one writer at a time.
 #[derive(Debug)]
@@ -67,6 +32,9 @@ struct Terminal {
     name: String,
     file: File,
     typed: VecDeque<u8>,
+    decoder: Decoder,
+    /// When the last byte came.
+    heard: Instant,
     /// It took nothing for [`PATIENCE`]: one try without waiting from now on.
     stuck: bool,
 }
@@ -139,7 +107,14 @@ impl Terminal {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).ok()?;
         raw(&file);
-        Some(Self { name: name.to_owned(), file, typed: VecDeque::new(), stuck: false })
+        Some(Self {
+            name: name.to_owned(),
+            file,
+            typed: VecDeque::new(),
+            decoder: Decoder::default(),
+            heard: Instant::now(),
+            stuck: false,
+        })
     }
 
     fn write(&mut self, mut bytes: &[u8]) {
@@ -173,26 +148,29 @@ impl Terminal {
             && let Ok(length @ 1..) = self.file.read(&mut buffer)
         {
             self.typed.extend(&buffer[..length]);
+            self.heard = Instant::now();
         }
     }
 
     fn key(&mut self) -> Option<Key> {
-        if self.typed.is_empty() {
-            self.fill();
-        }
-        if self.typed.front() == Some(&0x1b) && self.typed.len() < 3 {
-            // The rest of a sequence may be under way.
-            std::thread::sleep(ESCAPE);
-            self.fill();
-        }
-        while !self.typed.is_empty() {
-            let (length, key) = decode(self.typed.make_contiguous());
-            self.typed.drain(..length);
+        self.fill();
+        while let Some(byte) = self.typed.pop_front() {
+            let key = self.decoder.byte(byte);
             if key.is_some() {
                 return key;
             }
         }
-        None
+        if self.decoder.is_open() && self.heard.elapsed() >= GAP { self.decoder.silence() } else { None }
+    }
+}
+
+impl Screen for Consoles {
+    fn write(&mut self, bytes: &[u8]) {
+        Self::write(self, bytes);
+    }
+
+    fn read_key(&mut self, timeout: Duration) -> Option<Key> {
+        Self::read_key(self, timeout)
     }
 }
 
@@ -230,58 +208,6 @@ fn names(active: &str) -> impl Iterator<Item = &str> {
     active.split_whitespace().filter(|name| name.bytes().all(|c| c.is_ascii_alphanumeric()))
 }
 
-/// How many bytes the first key takes, and which it is; `None` for what means nothing.
-fn decode(bytes: &[u8]) -> (usize, Option<Key>) {
-    match bytes {
-        [b'\r' | b'\n', ..] => (1, Some(Key::Enter)),
-        [b'\t', ..] => (1, Some(Key::Tab)),
-        [0x08 | 0x7f, ..] => (1, Some(Key::Backspace)),
-        [0x1b, b'[' | b'O', ..] => sequence(bytes),
-        [0x1b, ..] => (1, Some(Key::Escape)),
-        [low @ 0x01..=0x1a, ..] => (1, Some(Key::Ctrl(char::from(low + 0x60)))),
-        [0x00..=0x1f, ..] => (1, None),
-        _ => character(bytes),
-    }
-}
-
-/// `ESC [ … letter` or `ESC [ number ~`, as VGA consoles, xterm, vt100 and PuTTY send them.
-fn sequence(bytes: &[u8]) -> (usize, Option<Key>) {
-    // The Linux console's F1 to F5 are `ESC [ [ A` to `E`.
-    let start = if bytes.get(2) == Some(&b'[') { 3 } else { 2 };
-    let Some(end) = bytes.iter().skip(start).take(16).position(|byte| (0x40..=0x7e).contains(byte)) else {
-        return (bytes.len().min(start + 16), Some(Key::Escape).filter(|_| bytes.len() == 2));
-    };
-    let end = start + end;
-    let key = match (&bytes[start..end], bytes[end]) {
-        _ if start == 3 => None,
-        (_, b'A') => Some(Key::Up),
-        (_, b'B') => Some(Key::Down),
-        (_, b'C') => Some(Key::Right),
-        (_, b'D') => Some(Key::Left),
-        (_, b'H') | (b"1" | b"7", b'~') => Some(Key::Home),
-        (_, b'F') | (b"4" | b"8", b'~') => Some(Key::End),
-        (b"3", b'~') => Some(Key::Delete),
-        (b"5", b'~') => Some(Key::PageUp),
-        (b"6", b'~') => Some(Key::PageDown),
-        _ => None,
-    };
-    (end + 1, key)
-}
-
-fn character(bytes: &[u8]) -> (usize, Option<Key>) {
-    let length = match bytes[0] {
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 1,
-    };
-    let text = bytes.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    match text.and_then(|text| text.chars().next()) {
-        Some(c) => (length, Some(Key::Char(c))),
-        None => (1, None),
-    }
-}
-
 /// Keeps the kernel's own messages off the screen, or lets them back. They stay in its log.
 pub fn kernel_messages(visible: bool) {
     // Level 1 shows emergencies only: what comes just before the kernel stops.
@@ -291,44 +217,42 @@ pub fn kernel_messages(visible: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd as _;
 
-    fn keys(mut bytes: &[u8]) -> Vec<Key> {
-        let mut keys = Vec::new();
-        while !bytes.is_empty() {
-            let (length, key) = decode(bytes);
-            keys.extend(key);
-            bytes = &bytes[length..];
+    #[test]
+    fn keys_come_from_any_terminal_and_words_go_to_all() {
+        let pairs: Vec<_> = (0..2).map(|_| nix::pty::openpty(None, None).unwrap()).collect();
+        let terminals = pairs.iter().map(|pair| {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).unwrap();
+            Terminal::open(path.strip_prefix("/dev").unwrap().to_str().unwrap()).unwrap()
+        });
+        let consoles = Consoles { terminals: Mutex::new(terminals.collect()) };
+        let mut masters: Vec<File> = pairs.iter().map(|pair| File::from(pair.master.try_clone().unwrap())).collect();
+        masters[1].write_all(b"a\x1b[B").unwrap();
+        masters[0].write_all(b"\x1b").unwrap();
+        let mut keys: Vec<Key> = (0..3).filter_map(|_| consoles.read_key(Duration::from_secs(5))).collect();
+        keys.sort_by_key(|key| format!("{key:?}"));
+        assert_eq!(keys, [Key::Char('a'), Key::Down, Key::Escape]);
+        assert_eq!(consoles.read_key(Duration::from_millis(50)), None);
+        consoles.line("both");
+        for master in &mut masters {
+            let mut buffer = [0; 6];
+            master.read_exact(&mut buffer).unwrap();
+            assert_eq!(&buffer, b"both\r\n");
         }
-        keys
     }
 
     #[test]
-    fn keys_of_vga_and_of_serial_terminals_are_told() {
-        use Key::*;
-        assert_eq!(keys(b"a \r\n\x7f\x08\t"), [Char('a'), Char(' '), Enter, Enter, Backspace, Backspace, Tab]);
-        assert_eq!(keys(b"\x1b[A\x1bOB\x1b[1;5C\x1b[D"), [Up, Down, Right, Left]);
-        assert_eq!(
-            keys(b"\x1b[1~\x1b[4~\x1b[H\x1b[F\x1b[3~\x1b[5~\x1b[6~"),
-            [Home, End, Home, End, Delete, PageUp, PageDown]
-        );
-        assert_eq!(keys(b"\x1b"), [Escape]);
-        assert_eq!(keys("ä€😀".as_bytes()), [Char('ä'), Char('€'), Char('😀')]);
-        assert_eq!(keys(b"\x03\x0c"), [Ctrl('c'), Ctrl('l')]);
-    }
-
-    #[test]
-    fn what_means_nothing_is_skipped_whole() {
-        assert_eq!(keys(b"\x1b[[Ax\x1b[15~y\xffz"), [Key::Char('x'), Key::Char('y'), Key::Char('z')]);
-        assert_eq!(keys(&[0x1b, b'[', b'1', b'1', b'1']), []);
-    }
-
-    #[test]
-    fn every_byte_string_ends() {
-        for a in 0..=255u8 {
-            for b in [0, 0x1b, b'[', b'A', b'1', 0x80, 0xff] {
-                let _ = keys(&[a, b, b'[', a, b, b'[', b'[', a]);
-            }
+    fn a_terminal_that_takes_nothing_holds_up_the_others_once_and_not_for_long() {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", pair.slave.as_raw_fd())).unwrap();
+        let terminal = Terminal::open(path.strip_prefix("/dev").unwrap().to_str().unwrap()).unwrap();
+        let consoles = Consoles { terminals: Mutex::new(vec![terminal]) };
+        let start = Instant::now();
+        for _ in 0..20 {
+            consoles.write(&[b'x'; 64 << 10]);
         }
+        assert!(start.elapsed() < PATIENCE * 2, "{:?}", start.elapsed());
     }
 
     #[test]

@@ -1,17 +1,12 @@
-//! The last line of a run, and the pulse until then.
+//! The last line of a run, where the worker could not say it itself.
 //!
-//! In: the worker's result. Out: one line `RAMET: …` on all consoles and in `/run/ramet/outcome`, and what follows.
+//! In: an accident. Out: one line `RAMET: …` on all consoles and in `/run/ramet/outcome`, and what follows.
 //! Promise: it is one line, whatever stands in it; it is in the file before it is on the screen.
 
 use super::console::Consoles;
 use super::mounts;
-use super::watch::PULSE;
 use ramet_wire::settings::Then;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// File below `/run/ramet`: the last line.
 pub const OUTCOME: &str = "outcome";
@@ -21,8 +16,6 @@ pub const THEN: &str = "then";
 pub const PANIC: &str = "panic";
 /// Longest line, in bytes: it must fit a serial console's scroll-back and a log.
 const LINE_MAX: usize = 1000;
-/// More often than this a pulse says nothing new.
-const BEAT: Duration = Duration::from_millis(500);
 
 /// Says how it ended, for the worker, and what shall follow where it knows.
 pub fn say(consoles: &Consoles, line: &str, then: Option<Then>) {
@@ -62,33 +55,6 @@ pub fn keep_panics() {
     }));
 }
 
-/// The worker's sign of life. Outside of a supervisor it does nothing.
-#[derive(Debug)]
-pub struct Pulse {
-    pipe: Option<Mutex<(File, Option<Instant>)>>,
-}
-
-impl Pulse {
-    /// The pipe that the supervisor left.
-    #[must_use]
-    pub fn of_supervisor() -> Self {
-        let number = std::env::var(PULSE).ok().and_then(|text| text.parse::<u32>().ok());
-        // By its path, because a number from the environment is nothing to build a file from.
-        let pipe = number.and_then(|number| File::options().write(true).open(format!("/proc/self/fd/{number}")).ok());
-        Self { pipe: pipe.map(|pipe| Mutex::new((pipe, None))) }
-    }
-
-    /// All is well. Cheap: call it for every piece of work, and at least every 5 s.
-    pub fn beat(&self) {
-        let Some(pipe) = &self.pipe else { return };
-        let mut pipe = pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        if pipe.1.is_none_or(|last| last.elapsed() >= BEAT) {
-            pipe.1 = Some(Instant::now());
-            let _ = pipe.0.write_all(b".");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,10 +66,5 @@ mod tests {
         assert_eq!(std::fs::read_to_string(folder.path().join(OUTCOME)).unwrap(), "RAMET: failed:  [31mred\n");
         assert_eq!(std::fs::read_to_string(folder.path().join(THEN)).unwrap(), "poweroff");
         assert!(clean(&"ä".repeat(2000)).len() <= LINE_MAX + "…".len());
-    }
-
-    #[test]
-    fn a_pulse_without_supervisor_does_nothing() {
-        Pulse { pipe: None }.beat();
     }
 }

@@ -4,6 +4,7 @@
 //! Promise: a worker that hangs is killed; the keeper never waits for it without a limit.
 
 use super::{kmsg, outcome, reap};
+use crate::job::PULSE_ENV;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -18,8 +19,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The variable that tells the worker its pulse's descriptor.
-pub const PULSE: &str = "RAMET_PULSE";
 /// Lines that are kept of what it says beside the consoles.
 const LINES_KEPT: usize = 200;
 /// Longest such line, in bytes.
@@ -60,7 +59,7 @@ pub fn keep(mut command: Command, keeper: &mut Keeper<'_>) -> io::Result<Ended> 
     }
     let (pulse, beat) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     fcntl(&beat, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    command.env(PULSE, beat.as_raw_fd().to_string());
+    command.env(PULSE_ENV, beat.as_raw_fd().to_string());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     drop(beat);
     let pid = Pid::from_raw(child.id().cast_signed());

@@ -162,11 +162,3 @@ pub fn modprobe(args: &[String]) -> u8 {
     }
     status
 }
-
-/// How many lines of the record tell of loaded modules, and which were refused.
-#[must_use]
-pub fn recorded() -> (usize, Vec<String>) {
-    let text = std::fs::read_to_string(RECORD).unwrap_or_default();
-    let (refused, loaded): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(" refused: "));
-    (loaded.len(), refused.into_iter().map(str::to_owned).collect())
-}
