@@ -10,7 +10,7 @@ use crate::disk::source::{ReadAt, Window};
 use crate::extent::{self, ExtentError, Map};
 use crate::nvram::Nvram;
 use crate::partition::{self, PartitionError, Scan};
-use crate::progress::Meter;
+use crate::progress::{Meter, Part};
 use crate::transfer::{Commit, TransferError, Upstream};
 use ramet_wire::cutting::CUTTING;
 use ramet_wire::firmware::{FEATURE, Firmware, LIST_MAX, Loader};
@@ -148,7 +148,13 @@ impl CaptureError {
     /// Nothing was sent: the operator must decide something first.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Table { .. } | Self::Busy { .. } | Self::Window { .. })
+        matches!(
+            self,
+            Self::Table { .. }
+                | Self::Busy { .. }
+                | Self::Window { .. }
+                | Self::Store { source: ChunkError::Memory(_), .. }
+        )
     }
 }
 
@@ -183,9 +189,11 @@ pub fn capture(
     let mut missing = 0;
     for _ in 0..COMMITS_MAX {
         meter.begin("reading", planned.iter().map(Planned::used_bytes).sum());
+        meter.set_parts(planned.iter().flat_map(Planned::parts).collect());
         let stored = chunk::store(&spaces, door, meter);
         let outcome = stored.map_err(|source| CaptureError::Store { name: request.name.clone(), source })?;
         meter.begin("publishing", 0);
+        meter.set_parts(Vec::new());
         let manifest = manifest(request, &planned, outcome.stored)?;
         let bytes = manifest.write().map_err(|source| CaptureError::Manifest { name: request.name.clone(), source })?;
         match door.commit(&bytes).map_err(|source| CaptureError::Commit { name: request.name.clone(), source })? {
@@ -254,6 +262,18 @@ impl Planned<'_> {
     fn used_bytes(&self) -> u64 {
         let gaps: u64 = self.scan.gaps.iter().map(|gap| gap.len()).sum();
         gaps + self.partitions.iter().map(|partition| partition.map.used_bytes).sum::<u64>()
+    }
+
+    /// In the order of [`spaces`].
+    fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+        let gaps = self.scan.gaps.iter().map(|gap| gap.len()).sum();
+        let name = |what: &str| format!("{} {what}", self.disk.path);
+        let first = Part { name: name("table"), total: gaps, done: 0 };
+        std::iter::once(first).chain(self.partitions.iter().map(move |partition| Part {
+            name: name(&format!("{} {}", partition.entry.number, partition.map.content.kind)),
+            total: partition.map.used_bytes,
+            done: 0,
+        }))
     }
 
     fn is_inconsistent(&self) -> bool {

@@ -6,6 +6,7 @@
 
 mod choose;
 mod error;
+mod firmware;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
 use crate::nvram::{Added, Nvram};
+use crate::progress::Part;
 use crate::say::chain;
 use crate::transfer::Downstream;
 use crate::write::{
@@ -64,7 +66,7 @@ pub trait Watch {
 }
 
 /// How far a restore is, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Work done: kept, written and proven bytes.
     pub done: u64,
@@ -78,6 +80,8 @@ pub struct Progress {
     pub proven: u64,
     /// Came from the store, as stored.
     pub fetched: u64,
+    /// By partition: bytes that were proven, or without a read-back nothing.
+    pub parts: Vec<Part>,
 }
 
 /// How a restore without an error ended.
@@ -152,6 +156,7 @@ struct Ready<'a> {
     origin: Origin,
     disks: Vec<(Opened, DiskMap)>,
     segments: Segments<'a>,
+    threads: usize,
     plan: Plan,
 }
 
@@ -188,6 +193,7 @@ fn prepare<'a>(
         plans.push(DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds));
         disks.push((opened, map));
     }
+    let threads = Crew::size().map_err(Refused::Memory)?;
     let proof = disks.iter().map(|(opened, _)| proof_of(opened, request)).min().unwrap_or(Proof::None);
     let plan = Plan {
         image: ImageRef { name: manifest.name.clone(), id: Some(id) },
@@ -195,10 +201,11 @@ fn prepare<'a>(
         origin: origin.clone(),
         inconsistent: manifest.inconsistent,
         warnings: manifest.warnings.clone(),
+        boot: firmware::mismatch(&manifest, request, firmware::of_this_machine()),
         proof,
         disks: plans,
     };
-    Ok(Ready { manifest, id, origin, disks, segments, plan })
+    Ok(Ready { manifest, id, origin, disks, segments, threads, plan })
 }
 
 /// The manifest, if it is the one that was asked for and its image is complete.
@@ -226,12 +233,13 @@ fn execute(
     fetched: &AtomicU64,
 ) -> Result<Outcome, Box<Failed>> {
     let start = Instant::now();
-    let mut crew = Crew::new().map_err(|source| Failed::Writing { left: Left::Untouched, source })?;
+    let mut crew = Crew::of(ready.threads).map_err(|source| Failed::Writing { left: Left::Untouched, source })?;
     let tallies: Vec<Tally> = ready.disks.iter().map(|(_, map)| Tally::new(map.spaces.len())).collect();
     let work: u64 = ready.plan.disks.iter().map(|disk| disk.data_bytes + disk.zero_bytes).sum();
     let heard = Cell::new(start);
     let tick = || {
-        let now = progress(&tallies, fetched, if request.read_back { work * 2 } else { work });
+        let mut now = progress(&tallies, fetched, if request.read_back { work * 2 } else { work });
+        now.parts = ready.disks.iter().zip(&tallies).flat_map(|((_, map), tally)| tally.parts(map)).collect();
         watch.progress(&now);
         if heard.get().elapsed() >= HEARTBEAT {
             heard.set(Instant::now());
@@ -324,7 +332,7 @@ fn progress(tallies: &[Tally], fetched: &AtomicU64, total: u64) -> Progress {
     let (kept, written, proven): (u64, u64, u64) =
         (sum(|tally| &tally.kept), sum(|tally| &tally.written), sum(|tally| &tally.proven));
     let done = (kept + written + proven).min(total);
-    Progress { done, total, kept, written, proven, fetched: fetched.load(Ordering::Relaxed) }
+    Progress { done, total, kept, written, proven, fetched: fetched.load(Ordering::Relaxed), parts: Vec::new() }
 }
 
 fn receipt(

@@ -29,6 +29,8 @@ pub enum Command {
     Capture(Capture),
     /// Store to disk.
     Restore(Restore),
+    /// The booted agent's menu.
+    Menu(Menu),
     /// Shell completion.
     Completion(Completion),
 }
@@ -158,6 +160,19 @@ pub struct Restore {
     /// print the outcome as one JSON object
     #[argh(switch)]
     pub json: bool,
+}
+
+/// Try here what a booted agent shows and does: its menu, or with a mode in --conf an unattended run.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "menu")]
+pub struct Menu {
+    /// disks to choose from, disk-image files too; without them all of this machine
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// file with the arguments clone.* as ramet.conf of a boot medium has them
+    #[argh(option)]
+    pub conf: Option<String>,
 }
 
 /// Print a completion script for a shell.

@@ -118,6 +118,7 @@ impl Watch for Watcher<'_> {
 
     fn progress(&self, now: &Progress) {
         self.meter.set("restoring", now.total, now.done, now.kept, now.fetched);
+        self.meter.set_parts(now.parts.clone());
     }
 }
 
