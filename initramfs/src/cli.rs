@@ -7,7 +7,9 @@ use crate::compress::LEVEL;
 use crate::conf::Wishes;
 use crate::error::chain;
 use crate::kernel::Origin;
+use crate::menu::CMDLINE;
 use crate::output::Report;
+use crate::uki::Signer;
 use crate::yard::{self, Order, Part};
 use argh::FromArgs;
 use std::path::PathBuf;
@@ -66,6 +68,22 @@ pub struct Args {
     #[argh(option)]
     pub token_file: Option<PathBuf>,
 
+    /// kernel command line in UKI and ISO, instead of the usual one
+    #[argh(option, default = "String::from(CMDLINE)")]
+    pub cmdline: String,
+
+    /// image to put on the ISO, for restores without a network: NAME or NAME@ID
+    #[argh(option)]
+    pub with_image: Option<String>,
+
+    /// folder store that has the image
+    #[argh(option)]
+    pub store: Option<PathBuf>,
+
+    /// two files, KEY CERT (PEM): sign the UKI for your own Secure Boot keys
+    #[argh(option)]
+    pub sign: Vec<PathBuf>,
+
     /// build only these: initramfs, uki, iso, netboot
     #[argh(option)]
     pub only: Option<String>,
@@ -109,7 +127,7 @@ impl From<Exit> for std::process::ExitCode {
 /// Runs `args` (without the program's name).
 #[must_use]
 pub fn run(args: Vec<String>) -> Exit {
-    let words = split_equals(args);
+    let words = split(args);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let args = match Args::from_args(&["ramet-initramfs"], &words) {
         Ok(args) => args,
@@ -145,13 +163,20 @@ fn usage(message: &str) -> Exit {
     Exit::Usage
 }
 
-/// argh knows `--opt value` only; people also write `--opt=value`.
-fn split_equals(args: Vec<String>) -> Vec<String> {
-    let split = args.into_iter().flat_map(|arg| match arg.split_once('=') {
-        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
-        _ => vec![arg],
-    });
-    split.collect()
+/// argh knows `--opt value` only; people also write `--opt=value`, and `--sign` has two values.
+fn split(args: Vec<String>) -> Vec<String> {
+    let mut split = Vec::with_capacity(args.len() + 1);
+    for arg in args {
+        let signs = split.len() >= 2
+            && split[split.len() - 2] == "--sign"
+            && (split.len() < 4 || split[split.len() - 4] != "--sign");
+        match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => split.extend([name.to_owned(), value.to_owned()]),
+            _ if signs && !arg.starts_with("--") => split.extend(["--sign".to_owned(), arg]),
+            _ => split.push(arg),
+        }
+    }
+    split
 }
 
 fn order(args: Args) -> Result<Order, String> {
@@ -163,6 +188,19 @@ fn order(args: Args) -> Result<Order, String> {
     if !(1..=19).contains(&args.level) {
         // Above 19 zstd's window grows past what machines with little memory have.
         return Err(format!("--level {}: wanted a number from 1 to 19", args.level));
+    }
+    let image = match (args.with_image, args.store) {
+        (Some(name), Some(store)) => Some((name, store)),
+        (None, None) => None,
+        _ => return Err("--with-image NAME and --store DIR belong together".to_owned()),
+    };
+    let signer = match <[PathBuf; 2]>::try_from(args.sign) {
+        Ok([key, cert]) => Some(Signer { key, cert }),
+        Err(none) if none.is_empty() => None,
+        Err(_) => return Err("--sign wants two files: --sign KEY CERT".to_owned()),
+    };
+    if signer.is_some() && !parts.contains(&Part::Uki) {
+        return Err("--sign signs the UKI, and --only leaves it out".to_owned());
     }
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => Some(text.parse().map_err(|_| format!("SOURCE_DATE_EPOCH={text}: wanted seconds since 1970"))?),
@@ -180,6 +218,9 @@ fn order(args: Args) -> Result<Order, String> {
         modules: args.module,
         firmware: args.firmware,
         wishes: Wishes { conf: args.conf, key: args.key, server: args.server, token_file: args.token_file },
+        cmdline: args.cmdline,
+        image,
+        signer,
         parts,
         level: args.level,
         threads: args.threads,

@@ -4,12 +4,16 @@
 //! Promise: a token is never in the first; what the agent would not understand is refused here.
 
 use crate::error::{Doing, Result, refused};
-use ramet_wire::settings::{Raw, Settings, from_conf};
+use ramet_wire::settings::{Raw, Settings, from_cmdline, from_conf};
+use ramet_wire::{Fingerprint, ImageRef};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Longest file, in bytes.
 const FILE_MAX: u64 = 64 << 10;
+
+/// `COMMAND_LINE_SIZE` of the kernel on x86, less the NUL and what a loader puts in front.
+const CMDLINE_MAX: usize = 1900;
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
@@ -80,11 +84,53 @@ impl Baked {
         }
     }
 
+    /// What the ISO says when it carries `image`, unless the settings say otherwise: restore from it. The key that signed
+    /// the image is the one to trust: baked in, or a refusal when another one is.
+    ///
+    /// # Errors
+    /// A refusal that names both keys.
+    pub fn carry(&mut self, image: &ImageRef, key: &Fingerprint) -> Result<()> {
+        let key = key.to_string();
+        match self.all.get("clone.key") {
+            Some(other) if !other.eq_ignore_ascii_case(&key) => {
+                let what = format!("putting image {image} on the medium");
+                let found = format!("it is signed by {key}, and the key baked in is {other}");
+                return Err(refused(what, found, "leave --key out, or take the image from that server's store"));
+            }
+            Some(_) => {}
+            None => self.set("clone.key", Some(&key))?,
+        }
+        for (name, value) in [("clone.source", "media".to_owned()), ("clone.image", image.to_string())] {
+            if !self.all.contains_key(name) {
+                self.medium.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a token is on the medium.
     #[must_use]
     pub fn has_token(&self) -> bool {
         self.medium.contains_key("clone.token")
     }
+}
+
+/// Checks the arguments `clone.*` of a kernel command line that will lie in UKI and ISO.
+///
+/// # Errors
+/// A refusal when one is unknown, does not fit, or is a token.
+pub fn check_cmdline(line: &str) -> Result<()> {
+    let what = "reading --cmdline";
+    let raw = from_cmdline(line).map_err(|error| refused(what, error.to_string(), "correct it"))?;
+    Settings::of(&raw).map_err(|error| refused(what, error.to_string(), "correct it"))?;
+    if raw.contains_key("clone.token") {
+        return Err(refused(what, "it holds a token, and everybody can read it", "give --token-file, for the ISO"));
+    }
+    if line.chars().any(char::is_control) || line.len() > CMDLINE_MAX {
+        let found = format!("it has {} bytes, or a line break; the kernel takes one line of {CMDLINE_MAX}", line.len());
+        return Err(refused(what, found, "shorten it, or use --conf"));
+    }
+    Ok(())
 }
 
 /// `ramet.conf`, as `ramet_wire::settings::from_conf` reads it.

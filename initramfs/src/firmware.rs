@@ -7,9 +7,9 @@
 use crate::error::{Doing, Result, refused};
 use crate::modules::Chosen;
 use crate::modules::tree::read_any;
+use crate::tool::{command, run};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -57,7 +57,7 @@ fn folders_of(source: &Path, kept: &mut Vec<TempDir>) -> Result<Vec<PathBuf>> {
     let root = if source.extension().is_some_and(|ending| ending == "deb") {
         std::fs::metadata(source).doing(what)?;
         let dir = TempDir::with_prefix("ramet-firmware.").doing(what)?;
-        crate::tool::run(what, Command::new("dpkg-deb").arg("-x").arg(source).arg(dir.path()))?;
+        run(what, command("unpacking a package", "dpkg-deb")?.arg("-x").arg(source).arg(dir.path()))?;
         let root = dir.path().to_owned();
         kept.push(dir);
         root

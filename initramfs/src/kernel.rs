@@ -6,8 +6,8 @@
 
 use crate::error::{Doing, Result, refused};
 use crate::modules::Modules;
+use crate::tool::{command, run};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Longest kernel and longest configuration, in bytes; Debian's have 8 MiB and 260 KiB.
@@ -74,7 +74,7 @@ fn unpack(package: &Path) -> Result<TempDir> {
     let what = || format!("unpacking {}", package.display());
     std::fs::metadata(package).doing(what)?;
     let dir = TempDir::with_prefix("ramet-kernel.").doing(what)?;
-    crate::tool::run(what, Command::new("dpkg-deb").arg("-x").arg(package).arg(dir.path()).stdin(Stdio::null()))?;
+    run(what, command("unpacking a package", "dpkg-deb")?.arg("-x").arg(package).arg(dir.path()))?;
     Ok(dir)
 }
 

@@ -5,13 +5,17 @@
 
 use crate::agent::Agent;
 use crate::compress;
-use crate::conf::{Baked, Wishes};
+use crate::conf::{self, Baked, Wishes};
 use crate::error::{Result, refused};
 use crate::firmware;
+use crate::image::Image;
+use crate::iso::{self, Loaders, Medium};
 use crate::kernel::{Kernel, Origin};
 use crate::modules::{Set, choose};
+use crate::netboot;
 use crate::output::{Output, Report};
 use crate::ship::{Build, Cargo};
+use crate::uki::{Signer, Uki};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -45,6 +49,12 @@ pub struct Order {
     pub firmware: Vec<PathBuf>,
     /// What is baked in.
     pub wishes: Wishes,
+    /// The kernel's command line in UKI and ISO.
+    pub cmdline: String,
+    /// An image's name and its store.
+    pub image: Option<(String, PathBuf)>,
+    /// Who signs the UKI.
+    pub signer: Option<Signer>,
     /// What to make.
     pub parts: Vec<Part>,
     /// zstd's level.
@@ -61,38 +71,95 @@ impl Order {
     }
 }
 
+/// Everything that was read and checked, before the first write.
+struct Stock {
+    agent: Agent,
+    baked: Baked,
+    image: Option<Image>,
+    kernel: Kernel,
+    time: i64,
+    loaders: Option<Loaders>,
+    netboot: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Stock {
+    fn gather(order: &Order) -> Result<Self> {
+        let agent = Agent::open(&order.agent)?;
+        let mut baked = Baked::of(&order.wishes)?;
+        conf::check_cmdline(&order.cmdline)?;
+        if baked.has_token() && !order.wants(Part::Iso) {
+            let found = "only ramet.iso may hold one: the server offers everything else to whoever asks";
+            return Err(refused("baking in a token", found, "leave it out, or build the iso"));
+        }
+        let image = match &order.image {
+            Some(_) if !order.wants(Part::Iso) => {
+                let found = "only ramet.iso has room for one";
+                return Err(refused("taking an image along", found, "leave it out, or build the iso"));
+            }
+            Some((name, store)) => Some(Image::open(store, name)?),
+            None => None,
+        };
+        if let Some(image) = &image {
+            baked.carry(&image.image, &image.key)?;
+        }
+        let loaders = if order.wants(Part::Iso) { Some(Loaders::find()?) } else { None };
+        let netboot = if order.wants(Part::Netboot) { netboot::files()? } else { Vec::new() };
+        let kernel = Kernel::open(&order.kernel)?;
+        let time = order.epoch.or(kernel.built).ok_or_else(|| {
+            let what = format!("dating the build by kernel {}", kernel.version);
+            refused(what, "its banner has no date", "set SOURCE_DATE_EPOCH")
+        })?;
+        if loaders.is_some() {
+            iso::check_time(time)?;
+        }
+        Ok(Self { agent, baked, image, kernel, time, loaders, netboot })
+    }
+}
+
 /// Builds it.
 ///
 /// # Errors
 /// Refusals of the parts; failures of the file system and of tools.
 pub fn build(order: &Order) -> Result<Report> {
-    let agent = Agent::open(&order.agent)?;
-    let baked = Baked::of(&order.wishes)?;
-    if baked.has_token() && !order.wants(Part::Iso) {
-        let found = "only ramet.iso may hold one: the server offers everything else to whoever asks";
-        return Err(refused("baking in a token", found, "leave it out, or build the iso"));
-    }
-    let kernel = Kernel::open(&order.kernel)?;
-    let built = order.epoch.or(kernel.built).ok_or_else(|| {
-        let found = "its banner has no date";
-        refused(format!("dating the build by kernel {}", kernel.version), found, "set SOURCE_DATE_EPOCH")
-    })?;
+    let stock = Stock::gather(order)?;
+    let kernel = &stock.kernel;
     let chosen = choose(&kernel.modules, order.set, &order.modules)?;
     let firmware = firmware::gather(&chosen, &order.firmware)?;
-    let build = Build { version: agent.version.clone(), built, kernel: kernel.version.clone() };
+    let version = stock.agent.version.as_str();
+    let build = Build { version: version.to_owned(), built: stock.time, kernel: kernel.version.clone() };
     let cargo = Cargo {
-        agent: &agent,
+        agent: &stock.agent,
         modules: &kernel.modules,
         chosen: &chosen,
         firmware: &firmware,
-        settings: &baked.all,
+        settings: &stock.baked.all,
         build: &build,
     };
-    let initramfs = cargo.initramfs(order.level, order.threads.max(1))?;
+    let initramfs = cargo.initramfs(order.level, order.threads)?;
+    let uki = if order.wants(Part::Uki) { Some(uki(order, &stock, &initramfs)?) } else { None };
 
     let mut output = Output::open(&order.out)?;
     output.write("vmlinuz", &kernel.bytes)?;
     output.write("initramfs.zst", &initramfs)?;
+    if let Some(uki) = uki {
+        output.write("ramet.efi", &uki)?;
+    }
+    for (name, bytes) in &stock.netboot {
+        output.write(name, bytes)?;
+    }
+    if let Some(loaders) = &stock.loaders {
+        let medium = Medium {
+            kernel: &kernel.bytes,
+            initramfs: &initramfs,
+            cmdline: &order.cmdline,
+            conf: &conf::text(&stock.baked.medium),
+            version,
+            image: stock.image.as_ref(),
+            time: iso::check_time(stock.time)?,
+        };
+        medium.write(loaders, &output.path("ramet.iso"))?;
+        output.take("ramet.iso")?;
+    }
     let mut missing_firmware: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (module, file) in firmware.missing {
         missing_firmware.entry(module).or_default().push(file);
@@ -102,12 +169,24 @@ pub fn build(order: &Order) -> Result<Report> {
         set: order.set.name(),
         modules: chosen.modules.len(),
         files: output.files().clone(),
-        token: baked.has_token(),
-        image: None,
+        token: stock.baked.has_token(),
+        image: stock.image.as_ref().map(|image| image.image.to_string()),
         missing_firmware,
     };
     output.finish(&report)?;
     Ok(report)
+}
+
+fn uki(order: &Order, stock: &Stock, initramfs: &[u8]) -> Result<Vec<u8>> {
+    let uki = Uki {
+        kernel: &stock.kernel.bytes,
+        release: &stock.kernel.version,
+        initramfs,
+        cmdline: &order.cmdline,
+        version: &stock.agent.version,
+    };
+    let image = uki.image()?;
+    order.signer.as_ref().map_or(Ok(image.clone()), |signer| signer.sign(&image))
 }
 
 /// The number of threads when nobody says one.
