@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod job;
 mod memory;
 pub mod menu;
+pub mod nvram;
 pub mod partition;
 pub mod progress;
 pub mod restore;

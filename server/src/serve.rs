@@ -9,9 +9,11 @@ use crate::http::{App, router, runs};
 use crate::identity::names::{BadUrl, Names};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::listen::Places;
-use crate::secret::{self, NoRandom, UrlKey};
+use crate::rate::Rate;
+use crate::secret::{self, NoRandom, PinKey, UrlKey};
 use crate::session::{Session, Sessions};
 use crate::state::{Note, State, StateError};
+use crate::waiting::Waiting;
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use ramet_store::{Access, Options, Store, StoreError};
@@ -151,6 +153,7 @@ pub(crate) async fn assemble(
     let db = Db::open(&state.layout().database())?;
     let store = open_store(&state, &identity, config)?;
     let url_key = UrlKey::new(&db.secret("url-key", secret::random()?).await?);
+    let pin_key = PinKey::new(db.secret("pin-key", secret::random()?).await?);
     let local = secret::token(secret::LOCAL)?;
     let sessions = Sessions::default();
     let now = config.clock.unix();
@@ -163,6 +166,9 @@ pub(crate) async fn assemble(
         db,
         store,
         sessions,
+        waiting: tokio::sync::Mutex::new(Waiting::default()),
+        rate: Rate::new(&limits),
+        pin_key,
         names,
         clock: config.clock.clone(),
         state,

@@ -4,12 +4,15 @@
 //! Promise: nothing is served that is not in the table, and nobody is served whom its row does not name.
 
 pub mod admin;
+pub mod agents;
 pub mod auth;
 pub mod body;
 pub mod chunks;
 pub mod error;
 pub mod images;
+pub mod netboot;
 pub mod packs;
+pub mod pins;
 pub mod receipts;
 pub mod routes;
 pub mod runs;
@@ -19,9 +22,11 @@ use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
-use crate::secret::UrlKey;
+use crate::rate::Rate;
+use crate::secret::{PinKey, UrlKey};
 use crate::session::Sessions;
 use crate::state::State as StateFolder;
+use crate::waiting::Waiting;
 use auth::Principal;
 use axum::Router;
 use axum::body::Body;
@@ -55,6 +60,12 @@ pub struct App {
     pub store: Store,
     /// Runs under way.
     pub sessions: Sessions,
+    /// Agents without a token.
+    pub waiting: tokio::sync::Mutex<Waiting>,
+    /// How often strangers may ask.
+    pub rate: Rate,
+    /// Hashes PINs.
+    pub pin_key: PinKey,
     /// Names and URLs.
     pub names: Names,
     /// Bounds.
