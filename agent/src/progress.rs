@@ -1,15 +1,41 @@
 //! How far a run is: counters that the stages add to and that whoever shows progress reads.
 //!
 //! In: steps and bytes from any thread. Out: a snapshot at any time.
-//! Promise: counting never waits and never fails.
+//! Promise: counting never waits and never fails; whatever is neither hung nor done gives signs of life.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+
+/// Everything that is no byte and yet shows that a run is not hung: requests, tries, steps of a check.
+static SIGNS: AtomicU64 = AtomicU64::new(0);
+
+/// Something was tried or answered.
+pub fn alive() {
+    SIGNS.fetch_add(1, Relaxed);
+}
+
+/// How many signs of life this process has given: a number that changes.
+#[must_use]
+pub fn signs() -> u64 {
+    SIGNS.load(Relaxed)
+}
+
+/// A partition, or the gaps of a disk, under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// For people: disk and partition.
+    pub name: String,
+    /// Bytes to do.
+    pub total: u64,
+    /// Bytes done.
+    pub done: u64,
+}
 
 /// The counters of one run.
 #[derive(Debug, Default)]
 pub struct Meter {
     step: Mutex<String>,
+    parts: Mutex<Vec<Part>>,
     total: AtomicU64,
     done: AtomicU64,
     present: AtomicU64,
@@ -29,6 +55,8 @@ pub struct Snapshot {
     pub present: u64,
     /// Bytes sent to, or fetched from, the store so far.
     pub moved: u64,
+    /// The same by partition, where the step counts them.
+    pub parts: Vec<Part>,
 }
 
 impl Meter {
@@ -38,6 +66,18 @@ impl Meter {
         self.total.store(total, Relaxed);
         self.done.store(0, Relaxed);
         self.present.store(0, Relaxed);
+    }
+
+    /// The partitions of this step, in place of those before.
+    pub fn set_parts(&self, parts: Vec<Part>) {
+        *self.parts.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// `bytes` more of the part number `index` are done; zeros beyond its total do not count.
+    pub fn part_done(&self, index: usize, bytes: u64) {
+        if let Some(part) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            part.done = part.done.saturating_add(bytes).min(part.total);
+        }
     }
 
     /// `bytes` more are done.
@@ -77,6 +117,7 @@ impl Meter {
             done: self.done.load(Relaxed),
             present: self.present.load(Relaxed),
             moved: self.moved.load(Relaxed),
+            parts: self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }

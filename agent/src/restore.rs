@@ -6,12 +6,16 @@
 
 mod choose;
 mod error;
+mod firmware;
 #[cfg(test)]
 mod tests;
 
 pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
+use crate::nvram::{Added, Nvram};
+use crate::progress::Part;
+use crate::say::chain;
 use crate::transfer::Downstream;
 use crate::write::{
     Chunks, Crew, DiskMap, DiskPlan, MediumView, Mode, Pass, Plan, Segments, Settings, Tally, WriteError, complete,
@@ -48,6 +52,8 @@ pub struct Request {
     pub dry_run: bool,
     /// Restores RAID and LDM metadata at the disk's end also onto a disk of another size.
     pub force_size: bool,
+    /// The firmware's variables, where an entry for the image may be added.
+    pub nvram: Option<Nvram>,
 }
 
 /// Somebody who decides and looks on.
@@ -60,7 +66,7 @@ pub trait Watch {
 }
 
 /// How far a restore is, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Work done: kept, written and proven bytes.
     pub done: u64,
@@ -74,6 +80,8 @@ pub struct Progress {
     pub proven: u64,
     /// Came from the store, as stored.
     pub fetched: u64,
+    /// By partition: bytes that were proven, or without a read-back nothing.
+    pub parts: Vec<Part>,
 }
 
 /// How a restore without an error ended.
@@ -90,6 +98,8 @@ pub enum Ending {
 pub struct Outcome {
     /// What was done.
     pub plan: Plan,
+    /// What went wrong beside the disks: they hold the image all the same.
+    pub warnings: Vec<String>,
     /// What was proven; `receipt.proof()` is `None` without a read-back.
     pub receipt: Receipt,
     /// The receipt as a server signed it.
@@ -146,6 +156,7 @@ struct Ready<'a> {
     origin: Origin,
     disks: Vec<(Opened, DiskMap)>,
     segments: Segments<'a>,
+    threads: usize,
     plan: Plan,
 }
 
@@ -182,6 +193,7 @@ fn prepare<'a>(
         plans.push(DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds));
         disks.push((opened, map));
     }
+    let threads = Crew::size().map_err(Refused::Memory)?;
     let proof = disks.iter().map(|(opened, _)| proof_of(opened, request)).min().unwrap_or(Proof::None);
     let plan = Plan {
         image: ImageRef { name: manifest.name.clone(), id: Some(id) },
@@ -189,10 +201,11 @@ fn prepare<'a>(
         origin: origin.clone(),
         inconsistent: manifest.inconsistent,
         warnings: manifest.warnings.clone(),
+        boot: firmware::mismatch(&manifest, request, firmware::of_this_machine()),
         proof,
         disks: plans,
     };
-    Ok(Ready { manifest, id, origin, disks, segments, plan })
+    Ok(Ready { manifest, id, origin, disks, segments, threads, plan })
 }
 
 /// The manifest, if it is the one that was asked for and its image is complete.
@@ -220,12 +233,13 @@ fn execute(
     fetched: &AtomicU64,
 ) -> Result<Outcome, Box<Failed>> {
     let start = Instant::now();
-    let mut crew = Crew::new().map_err(|source| Failed::Writing { left: Left::Untouched, source })?;
+    let mut crew = Crew::of(ready.threads).map_err(|source| Failed::Writing { left: Left::Untouched, source })?;
     let tallies: Vec<Tally> = ready.disks.iter().map(|(_, map)| Tally::new(map.spaces.len())).collect();
     let work: u64 = ready.plan.disks.iter().map(|disk| disk.data_bytes + disk.zero_bytes).sum();
     let heard = Cell::new(start);
     let tick = || {
-        let now = progress(&tallies, fetched, if request.read_back { work * 2 } else { work });
+        let mut now = progress(&tallies, fetched, if request.read_back { work * 2 } else { work });
+        now.parts = ready.disks.iter().zip(&tallies).flat_map(|((_, map), tally)| tally.parts(map)).collect();
         watch.progress(&now);
         if heard.get().elapsed() >= HEARTBEAT {
             heard.set(Instant::now());
@@ -243,13 +257,16 @@ fn execute(
         .map_err(|source| Failed::Writing { left: left(&passes), source })?;
     tick();
     let seconds = start.elapsed().as_secs_f64();
-    let receipt = receipt(ready, &tallies, door, request, fetched, seconds);
+    let (note, warning) = firmware_entry(ready, request);
+    let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
+    receipt.notes.extend(note);
     receipt.check(&ready.manifest, ready.id, &request.partitions).map_err(Failed::Unproven)?;
     let json = serde_json::to_string_pretty(&receipt).map_err(Failed::Json)?;
     let signed = door.receipt(&json).map_err(Failed::Receipt)?;
     let sum = |of: fn(&Tally) -> &AtomicU64| tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum();
     Ok(Outcome {
         plan: ready.plan.clone(),
+        warnings: warning.into_iter().collect(),
         receipt,
         signed,
         fetched_bytes: fetched.load(Ordering::Relaxed),
@@ -286,6 +303,26 @@ fn left(passes: &[Pass<'_>]) -> Left {
     if blank.is_empty() { Left::Untouched } else { Left::Blank(blank) }
 }
 
+/// Tells the firmware of a whole image where its loader is, when it would not find it by itself. A note for the receipt, and
+/// a warning with the next step when the firmware refuses.
+fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Option<String>) {
+    // An image file is started by another machine than this one.
+    let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
+    let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
+    let Some(nvram) = wanted else { return (None, None) };
+    match nvram.add(&ready.manifest) {
+        Ok(Added::Needless(_)) => (None, None),
+        Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
+        Ok(Added::New { name, label, path }) => {
+            (Some(format!("added {name} \"{label}\" to the firmware's entries: it starts {path}")), None)
+        }
+        Err(error) => {
+            let next = "choose the loader in the firmware's setup, or copy it to \\EFI\\BOOT\\BOOTX64.EFI";
+            (None, Some(format!("{}; the machine may not start from this disk: {next}", chain(&error))))
+        }
+    }
+}
+
 fn proof_of(opened: &Opened, request: &Request) -> Proof {
     if request.read_back { opened.medium.proof() } else { Proof::None }
 }
@@ -295,7 +332,7 @@ fn progress(tallies: &[Tally], fetched: &AtomicU64, total: u64) -> Progress {
     let (kept, written, proven): (u64, u64, u64) =
         (sum(|tally| &tally.kept), sum(|tally| &tally.written), sum(|tally| &tally.proven));
     let done = (kept + written + proven).min(total);
-    Progress { done, total, kept, written, proven, fetched: fetched.load(Ordering::Relaxed) }
+    Progress { done, total, kept, written, proven, fetched: fetched.load(Ordering::Relaxed), parts: Vec::new() }
 }
 
 fn receipt(
@@ -328,6 +365,7 @@ fn receipt(
         finished: jiff::Timestamp::now().to_string(),
         seconds,
         fetched_bytes: fetched.load(Ordering::Relaxed),
+        notes: Vec::new(),
         disks: ready.disks.iter().zip(tallies).map(disk).collect(),
     }
 }

@@ -17,6 +17,7 @@ pub mod attach;
 pub mod bins;
 pub mod check;
 pub mod disk;
+pub mod machine;
 pub mod net;
 pub mod old;
 pub mod pattern;

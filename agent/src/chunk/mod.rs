@@ -11,6 +11,7 @@ pub mod worker;
 
 use crate::disk::source::ReadAt;
 use crate::extent::{Extent, ExtentError, ExtentKind, Map};
+use crate::memory::{self, TooLittle};
 use crate::progress::Meter;
 use crate::transfer::{TransferError, Upstream};
 use pack::{Packed, Packer};
@@ -82,6 +83,9 @@ pub enum ChunkError {
     /// A thread could not be equipped.
     #[error("starting a worker")]
     Worker(#[from] std::io::Error),
+    /// Nothing was read or sent.
+    #[error("capturing needs more memory than there is")]
+    Memory(#[from] TooLittle),
 }
 
 /// Stores all of `spaces`: read → split → hash → ask → compress → pack, and segments of the records.
@@ -89,8 +93,7 @@ pub enum ChunkError {
 /// # Errors
 /// The first stage's error that explains the others.
 pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Outcome, ChunkError> {
-    // Two more than processors: those that wait for a sync or an answer leave no core idle.
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(12) + 2;
+    let workers = workers()?;
     let (content, lists) = (Packer::new(door, PACK_TARGET), Packer::new(door, SEGMENTS_ROOM));
     let (batches, queue) = sync_channel(2);
     let (worked, results) = channel();
@@ -124,6 +127,18 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
     Ok(Outcome { stored: stored?, content: content.finish()?, segments: lists.finish()? })
 }
 
+/// Three packs of about 33 MiB, the windows that are read ahead, connections.
+const BASE: u64 = 128 << 20;
+/// A window, a compressor and its frame.
+const EACH: u64 = 8 << 20;
+
+/// How many threads hash and compress; fewer where memory is short.
+fn workers() -> Result<usize, TooLittle> {
+    // Two more than processors: those that wait for a sync or an answer leave no core idle.
+    let wanted = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(12) + 2;
+    memory::fitting(wanted, 2, BASE, EACH, memory::available())
+}
+
 fn read_all(mut reader: Reader, spaces: &[Space]) -> Result<(), ReadError> {
     for (index, space) in spaces.iter().enumerate() {
         reader.space(index, &space.what, &space.source, space.extents.walk())?;
@@ -143,6 +158,7 @@ fn work_all(
         while let Some(batch) = next(queue) {
             let done = worker.work(&batch)?;
             meter.done(done.bytes);
+            meter.part_done(done.space, done.bytes);
             meter.present(done.present_bytes);
             if out.send(done).is_err() {
                 break;

@@ -29,6 +29,8 @@ pub enum Command {
     Capture(Capture),
     /// Store to disk.
     Restore(Restore),
+    /// The booted agent's menu.
+    Menu(Menu),
     /// Shell completion.
     Completion(Completion),
 }
@@ -139,6 +141,10 @@ pub struct Restore {
     #[argh(switch)]
     pub force_size: bool,
 
+    /// do not add an entry to this machine's UEFI firmware for an image that it would not start by itself
+    #[argh(switch)]
+    pub no_nvram: bool,
+
     /// write the receipt to this file
     #[argh(option)]
     pub receipt: Option<String>,
@@ -154,6 +160,19 @@ pub struct Restore {
     /// print the outcome as one JSON object
     #[argh(switch)]
     pub json: bool,
+}
+
+/// Try here what a booted agent shows and does: its menu, or with a mode in --conf an unattended run.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "menu")]
+pub struct Menu {
+    /// disks to choose from, disk-image files too; without them all of this machine
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// file with the arguments clone.* as ramet.conf of a boot medium has them
+    #[argh(option)]
+    pub conf: Option<String>,
 }
 
 /// Print a completion script for a shell.

@@ -8,6 +8,7 @@ mod capture;
 mod completion;
 mod door;
 mod inspect;
+mod menu;
 mod restore;
 pub mod show;
 
@@ -56,6 +57,7 @@ pub fn run(args: Vec<String>) -> Exit {
         Some(Command::Inspect(inspect)) => inspect::run(&inspect),
         Some(Command::Capture(capture)) => capture::run(&capture),
         Some(Command::Restore(restore)) => restore::run(&restore),
+        Some(Command::Menu(menu)) => menu::run(&menu),
         Some(Command::Completion(completion)) => completion::run(&completion.shell),
         None => usage("no command given; try --help"),
     }

@@ -4,6 +4,7 @@
 //! Promise: all of it goes to standard error; standard output holds only the outcome.
 
 use crate::progress::{Meter, Snapshot};
+pub use crate::say::chain;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -79,7 +80,9 @@ impl Line {
     }
 }
 
-fn describe(now: &Snapshot, elapsed: Duration) -> String {
+/// One line: step, share, bytes, rate, time left, and what was already present.
+#[must_use]
+pub fn describe(now: &Snapshot, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
     if now.total == 0 {
         return format!("{} …", now.step);
@@ -99,7 +102,9 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-fn minutes(seconds: f64) -> String {
+/// Seconds for people: `H:MM:SS` or `M:SS`.
+#[must_use]
+pub fn minutes(seconds: f64) -> String {
     let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
     if whole >= 3600 {
         return format!("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
@@ -125,23 +130,6 @@ fn bytes_f(count: f64) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
-/// An error with all its causes as one sentence: each `Display` prints itself only.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some libraries print their source as well: say it once.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +145,14 @@ mod tests {
 
     #[test]
     fn progress_shows_bytes_rate_time_left_and_the_share_already_present() {
-        let now = Snapshot { step: "reading".to_owned(), total: 4 << 30, done: 1 << 30, present: 1 << 29, moved: 0 };
+        let now = Snapshot {
+            step: "reading".to_owned(),
+            total: 4 << 30,
+            done: 1 << 30,
+            present: 1 << 29,
+            moved: 0,
+            parts: Vec::new(),
+        };
         let text = describe(&now, Duration::from_secs(2));
         assert_eq!(text, "reading  25%  1.00 GiB of 4.00 GiB, 512 MiB/s, 0:06 left, 50% already present");
     }

@@ -5,7 +5,7 @@
 //! Promise: nothing here writes to a disk, except where `ioctl` is told to zero a range.
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod guard;
 pub mod ioctl;
 mod open;

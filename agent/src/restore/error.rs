@@ -4,6 +4,7 @@
 //! Promise: only what runs before the first write can make a `Refused`; each text has the object and both values.
 
 use crate::disk;
+use crate::memory::TooLittle;
 use crate::partition::PartitionError;
 use crate::transfer::TransferError;
 use crate::transfer::fetch::FetchError;
@@ -56,13 +57,7 @@ impl RestoreError {
     /// All causes in one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+        crate::say::chain(self)
     }
 }
 
@@ -180,6 +175,9 @@ pub enum Refused {
         /// Its words.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// This machine is too small.
+    #[error("restoring needs more memory than there is")]
+    Memory(#[from] TooLittle),
     /// Somebody looked at the plan.
     #[error("the plan was not confirmed")]
     Declined,

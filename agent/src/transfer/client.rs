@@ -5,11 +5,12 @@
 
 use super::TransferError;
 use super::pin::{self, Identity};
+use crate::progress;
 use ramet_wire::api::{ApiError, ErrorKind};
 use ramet_wire::{Fingerprint, sign::PublicKey};
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
@@ -17,8 +18,11 @@ use ureq::{Agent, Body};
 /// How long to wait and how often to try.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Tries per request.
+    /// Tries per request, at least.
     pub tries: u32,
+    /// How long after its first failure a request is tried again, however often that is: nobody sits beside a booted
+    /// agent to start it anew.
+    pub patience: Duration,
     /// Pause before the second try; doubles each time, up to 8 s.
     pub pause: Duration,
     /// Longest silence on a connection.
@@ -27,7 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { tries: 6, pause: Duration::from_millis(250), stall: Duration::from_secs(60) }
+        Self { tries: 6, patience: Duration::ZERO, pause: Duration::from_millis(250), stall: Duration::from_secs(60) }
     }
 }
 
@@ -119,7 +123,7 @@ impl Client {
     /// # Errors
     /// [`TransferError::Answer`] for any status that is neither 2xx nor in `also`.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Answer, TransferError> {
-        let limits = if ask.retry { self.limits } else { Limits { tries: 1, ..self.limits } };
+        let limits = if ask.retry { self.limits } else { Limits { tries: 1, patience: Duration::ZERO, ..self.limits } };
         retry(limits, || {
             let request = Request::builder()
                 .method(ask.method.clone())
@@ -210,7 +214,8 @@ fn agent(limits: Limits, tls: Option<TlsConfig>) -> Agent {
     config.build().into()
 }
 
-fn split_url(url: &str) -> Result<(String, u16), TransferError> {
+/// Host and port of `https://HOST[:PORT]`.
+pub(crate) fn split_url(url: &str) -> Result<(String, u16), TransferError> {
     let bad =
         |message: &str| TransferError::Damaged { what: format!("reading URL {url:?}"), message: message.to_owned() };
     let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not a URL; wanted https://HOST:PORT"))?;
@@ -249,10 +254,12 @@ fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(1000).collect()
 }
 
-/// Tries again while the other side is away or says so; the pause doubles.
+/// Tries again while the other side is away or says so; the pause doubles. Each try is a sign of life.
 fn retry<T>(limits: Limits, mut once: impl FnMut() -> Result<T, TransferError>) -> Result<T, TransferError> {
     let mut pause = limits.pause;
+    let mut failing: Option<Instant> = None;
     for attempt in 1.. {
+        progress::alive();
         let error = match once() {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -262,13 +269,15 @@ fn retry<T>(limits: Limits, mut once: impl FnMut() -> Result<T, TransferError>) 
             TransferError::Answer { kind, .. } => *kind == ErrorKind::Retry,
             _ => false,
         };
-        if !again || attempt >= limits.tries.max(1) {
+        let left = limits.patience.saturating_sub(failing.get_or_insert_with(Instant::now).elapsed());
+        let counted = attempt >= limits.tries.max(1);
+        if !again || (counted && left.is_zero()) {
             return Err(match error {
                 TransferError::Away { what, source, .. } => TransferError::Away { what, tries: attempt, source },
                 other => other,
             });
         }
-        std::thread::sleep(pause);
+        std::thread::sleep(if counted { pause.min(left) } else { pause });
         pause = (pause * 2).min(Duration::from_secs(8));
     }
     unreachable!("the loop above returns")
@@ -281,6 +290,11 @@ pub type Shared = Arc<Client>;
 mod tests {
     use super::*;
 
+    fn limits(tries: u32, patience_ms: u64) -> Limits {
+        let (pause, stall) = (Duration::from_millis(1), Duration::from_secs(1));
+        Limits { tries, patience: Duration::from_millis(patience_ms), pause, stall }
+    }
+
     #[test]
     fn takes_only_https_urls_without_a_path() {
         assert_eq!(split_url("https://boot.example:8443").unwrap(), ("boot.example".to_owned(), 8443));
@@ -292,7 +306,7 @@ mod tests {
 
     #[test]
     fn tries_again_only_while_that_can_help() {
-        let limits = Limits { tries: 3, pause: Duration::from_millis(1), stall: Duration::from_secs(1) };
+        let limits = limits(3, 0);
         let mut count = 0;
         let answer = |kind| TransferError::Answer { what: "asking".to_owned(), kind, message: "no".to_owned() };
         let _ = retry::<()>(limits, || {
@@ -309,8 +323,26 @@ mod tests {
     }
 
     #[test]
+    fn patience_tries_on_until_it_ends_and_counts_from_the_first_failure() {
+        let away = || TransferError::Away { what: "asking".to_owned(), tries: 1, source: "no route".into() };
+        let (start, mut count) = (Instant::now(), 0);
+        let ended = retry::<()>(limits(1, 300), || {
+            count += 1;
+            Err(away())
+        });
+        assert!(matches!(ended, Err(TransferError::Away { tries, .. }) if tries == count && tries > 3), "{ended:?}");
+        assert!((300..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        let mut count = 0;
+        let answered = retry(limits(1, 60_000), || {
+            count += 1;
+            if count < 5 { Err(away()) } else { Ok(count) }
+        });
+        assert_eq!(answered.unwrap(), 5);
+    }
+
+    #[test]
     fn nobody_listening_is_said_with_the_number_of_tries() {
-        let limits = Limits { tries: 2, pause: Duration::from_millis(1), stall: Duration::from_secs(1) };
+        let limits = limits(2, 0);
         let error = Client::connect("https://127.0.0.1:1", None, &|_| true, limits).unwrap_err();
         assert_eq!(error.to_string(), "connecting to 127.0.0.1 port 1: no answer after 2 tries");
     }

@@ -256,6 +256,7 @@ impl Fetcher {
             source,
         })?;
         fetched.fetch_add(batch.len as u64, Ordering::Relaxed);
+        crate::progress::alive();
         Ok(())
     }
 

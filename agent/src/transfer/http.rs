@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use ureq::http::Method;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 
 /// How to reach a server.
@@ -112,7 +112,7 @@ impl Http {
     }
 }
 
-fn post_raw<T: Serialize>(
+pub(super) fn post_raw<T: Serialize>(
     client: &Client,
     what: &str,
     path: &str,
@@ -132,7 +132,7 @@ fn post_raw<T: Serialize>(
     })
 }
 
-fn post<T: Serialize, A: DeserializeOwned>(
+pub(super) fn post<T: Serialize, A: DeserializeOwned>(
     client: &Client,
     what: &str,
     path: &str,
@@ -141,7 +141,7 @@ fn post<T: Serialize, A: DeserializeOwned>(
     read_json(what, &post_raw(client, what, path, body, true)?)
 }
 
-fn read_json<A: DeserializeOwned>(what: &str, answer: &Answer) -> Result<A, TransferError> {
+pub(super) fn read_json<A: DeserializeOwned>(what: &str, answer: &Answer) -> Result<A, TransferError> {
     serde_json::from_slice(&answer.body).map_err(|error| damaged(what, &error))
 }
 

@@ -3,6 +3,7 @@
 //! In: ids, packs, manifests. Out: the same, from the other side. Two doors, one house: capture and restore see traits.
 //! Promise: a door never says yes to something it did not hear from the store; errors say whether to try again.
 
+pub mod agents;
 pub mod client;
 pub mod fetch;
 pub mod folder;

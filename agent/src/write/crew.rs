@@ -4,6 +4,7 @@
 //! Promise: memory is threads × 9 MiB whatever the disk; after an error no further task is started.
 
 use super::{Aligned, WriteError};
+use crate::memory::{self, TooLittle};
 use crate::transfer::fetch::Fetcher;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,11 @@ use std::time::Duration;
 pub const RUN_MAX: u64 = 4 << 20;
 /// How often somebody hears of progress while a round runs.
 const TICK: Duration = Duration::from_millis(200);
+
+/// Segments that are kept, the jobs of two windows, connections.
+const BASE: u64 = 48 << 20;
+/// One thread's buffers and its decompressor.
+const EACH: u64 = 10 << 20;
 
 /// One thread's belongings.
 #[derive(Debug)]
@@ -31,13 +37,14 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// As many threads as keep this machine's processors busy while some of them wait for disks.
+    /// How many threads keep this machine's processors busy while some of them wait for disks; fewer where memory is
+    /// short.
     ///
     /// # Errors
-    /// When there is no memory for a decompressor.
-    pub fn new() -> Result<Self, WriteError> {
+    /// When memory is too short for two.
+    pub fn size() -> Result<usize, TooLittle> {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self::of((cores + 2).clamp(4, 8))
+        memory::fitting((cores + 2).clamp(4, 8), 2, BASE, EACH, memory::available())
     }
 
     /// `threads` threads.

@@ -37,7 +37,7 @@ pub use medium::{Medium, MediumView, Via};
 pub use pass::{Pass, Settings};
 pub use plan::{DiskPlan, Plan, identity};
 pub use segments::{Segments, Survey, SurveyError, survey};
-pub use signs::lies_on;
+pub use signs::{end_metadata, lies_on};
 pub use tally::Tally;
 pub use target::TargetDisk;
 pub use view::Chunks;

@@ -24,6 +24,8 @@ pub struct Plan {
     pub inconsistent: bool,
     /// What the capture warned of.
     pub warnings: Vec<String>,
+    /// Why this machine may not start from it.
+    pub boot: Option<String>,
     /// What will be proven at most.
     pub proof: Proof,
     /// Disk by disk.
@@ -129,6 +131,9 @@ impl fmt::Display for Plan {
         }
         for warning in &self.warnings {
             writeln!(f, "warning   {warning}")?;
+        }
+        if let Some(boot) = &self.boot {
+            writeln!(f, "WARNING   {boot}")?;
         }
         for disk in &self.disks {
             write!(f, "{disk}")?;

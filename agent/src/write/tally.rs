@@ -5,6 +5,7 @@
 
 use super::held::Credit;
 use super::map::{BLANK, DiskMap, Job, JobKind};
+use crate::progress::Part;
 use ramet_wire::receipt::SpaceReceipt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,6 +62,19 @@ impl Tally {
             Some((data, _)) => add(data, bytes),
             None => add(&self.table, bytes),
         }
+    }
+
+    /// How far each space of `map` is: what was proven of it. Without a read-back that stays 0.
+    #[must_use]
+    pub fn parts(&self, map: &DiskMap) -> Vec<Part> {
+        let pairs = map.spaces.iter().zip(&self.spaces).filter(|(space, _)| !space.range.is_empty());
+        let part = |(space, (data, zeros)): (&super::map::Space, &(AtomicU64, AtomicU64))| {
+            let total = space.stored.data_bytes + space.stored.zero_bytes;
+            let what = space.number.map_or_else(|| "table".to_owned(), |number| format!("partition {number}"));
+            let done = data.load(Ordering::Relaxed) + zeros.load(Ordering::Relaxed);
+            Part { name: format!("disk {} {what}", map.ordinal), total, done: done.min(total) }
+        };
+        pairs.map(part).collect()
     }
 
     /// The receipt's lines for the spaces of `map`.

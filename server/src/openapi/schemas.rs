@@ -449,6 +449,7 @@ pub(super) mod tests {
                 finished: String::new(),
                 seconds: 1.5,
                 fetched_bytes: 1,
+                notes: vec!["a firmware entry was added".to_owned()],
                 disks: vec![],
             },
         );
