@@ -6,7 +6,7 @@
 //!
 //! `prove` says whether a target is a clone. `tool` runs programs, `attach` makes loop devices and mounts; `disk` makes disks, `tree` fills their file systems,
 //! `old` puts traces of former lives on them, `pattern` fills targets; `peer` asks partclone and dumpe2fs, `check` the
-//! checkers; `bins`, `agent` and `server` run what is tested, `proxy` is the bad network between them.
+//! checkers; `bins`, `agent` and `server` run what is tested, `booted` runs the agent as a booted machine does, `proxy` is the bad network between them.
 
 // A failed oracle is a failed test: every helper panics with what the tool said.
 #![allow(clippy::unwrap_used)]
@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod attach;
 pub mod bins;
+pub mod booted;
 pub mod check;
 pub mod disk;
 pub mod old;
