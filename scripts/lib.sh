@@ -121,6 +121,41 @@ build() {
   [ -x "$RAMET" ] || die "looking for the server: there is no $RAMET"
 }
 
+# build_boot: the agent as it ships and the builder of boot images; sets AGENT and BUILDER. The builder runs here only.
+build_boot() {
+  if [ -z "${RAMET_BIN:-}" ]; then
+    (cd "$ROOT" && cargo build --quiet --release --locked --target "$MUSL" -p ramet-agent)
+    AGENT=${CARGO_TARGET_DIR:-$ROOT/target}/$MUSL/release/ramet-agent
+  else
+    AGENT=$RAMET_BIN/ramet-agent
+  fi
+  (cd "$ROOT" && cargo build --quiet --locked -p ramet-initramfs)
+  # shellcheck disable=SC2034 # used by who sources this
+  BUILDER=${CARGO_TARGET_DIR:-$ROOT/target}/debug/ramet-initramfs
+  [ -x "$AGENT" ] || die "looking for the agent: there is no $AGENT"
+  [ -n "${SOURCE_DATE_EPOCH:-}" ] || SOURCE_DATE_EPOCH=$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null) || true
+  [ -z "$SOURCE_DATE_EPOCH" ] || export SOURCE_DATE_EPOCH
+}
+
+# kernel_package: the path of the package of Debian's current kernel, fetched where it is not there yet.
+kernel_package() {
+  local dir=$ROOT/target/kernels name file
+  mkdir -p "$dir"
+  newest_kernel() { apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)$/\1/p' | tail -1; }
+  name=$(newest_kernel)
+  file=$(find "$dir" -maxdepth 1 -name "${name:-linux-image-*}_*.deb" | sort -V | tail -1)
+  if [ -z "$file" ]; then
+    [ -n "$name" ] || root apt-get -qq update </dev/null >&2
+    name=$(newest_kernel)
+    [ -n "$name" ] || die "looking for Debian's kernel: apt knows no linux-image-amd64"
+    note "fetching $name"
+    (cd "$dir" && apt-get -qq download "$name" </dev/null >&2 2>/dev/null) || die "fetching $name: apt-get download failed"
+    file=$(find "$dir" -maxdepth 1 -name "${name}_*.deb" | sort -V | tail -1)
+  fi
+  [ -f "$file" ] || die "fetching $name: there is no package in $dir"
+  printf '%s\n' "$file"
+}
+
 # bytes_in FOLDER [NAME]: what its files hold, or those below folders of that name in it.
 bytes_in() { find "$1" -type f -path "*${2:+/$2}/*" -printf '%s\n' | awk '{ n += $1 } END { printf "%.0f", n }'; }
 

@@ -8,11 +8,12 @@ pub mod source;
 use crate::chunk::{self, ChunkError, Extents, Space, pack::Packed};
 use crate::disk::source::{ReadAt, Window};
 use crate::extent::{self, ExtentError, Map};
+use crate::nvram::Nvram;
 use crate::partition::{self, PartitionError, Scan};
 use crate::progress::{Meter, Part};
 use crate::transfer::{Commit, TransferError, Upstream};
 use ramet_wire::cutting::CUTTING;
-
+use ramet_wire::firmware::{FEATURE, Firmware, LIST_MAX, Loader};
 use ramet_wire::manifest::{DiskImage, FORMAT, Manifest, ManifestError, PartitionImage, Source, Stored};
 use ramet_wire::{ByteRange, Entry, ImageId, ImageName, TableKind};
 use source::SourceDisk;
@@ -23,6 +24,9 @@ use std::time::Instant;
 /// How often a capture sends what a collection took away meanwhile, before it gives up.
 const COMMITS_MAX: u32 = 3;
 
+/// A GPT partition of this type is an EFI system partition (UEFI specification 2.10, table 5-7).
+const ESP_TYPE: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+
 /// What shall be captured.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -32,6 +36,8 @@ pub struct Request {
     pub machine: Source,
     /// Copy file systems that are mounted or held, whole.
     pub force_mounted: bool,
+    /// The firmware's variables, where there are any.
+    pub nvram: Option<Nvram>,
 }
 
 /// A published image and what it took.
@@ -325,18 +331,41 @@ fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> 
             gaps,
         });
     }
+    let (firmware, firmware_warning) = firmware(request, planned, &disks);
     Ok(Manifest {
         format: FORMAT,
-        features: Vec::new(),
+        features: firmware.iter().map(|_| FEATURE.to_owned()).collect(),
         name: request.name.clone(),
         created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         source: request.machine.clone(),
         cutting: CUTTING,
         inconsistent: planned.iter().any(Planned::is_inconsistent),
-        warnings: planned.iter().flat_map(warnings).collect(),
+        warnings: planned.iter().flat_map(warnings).chain(firmware_warning).collect(),
+        firmware,
         disks,
     })
+}
+
+/// How firmware starts from the image: what this machine's own says, if the disks are this machine's, and what lies in its
+/// EFI system partitions. Nothing of it is worth failing a capture.
+fn firmware(request: &Request, planned: &[Planned<'_>], disks: &[DiskImage]) -> (Option<Firmware>, Option<String>) {
+    let mut firmware = Firmware::default();
+    for (disk, plan) in disks.iter().zip(planned) {
+        for partition in plan.partitions.iter().filter(|partition| partition.entry.r#type == ESP_TYPE) {
+            let paths = extent::efi_loaders(&*partition.window).unwrap_or_default();
+            let loader = |path| Loader { disk: disk.ordinal, partition: partition.entry.number, path };
+            firmware.loaders.extend(paths.into_iter().map(loader));
+        }
+    }
+    let entries = request.nvram.as_ref().map_or(Ok(Vec::new()), |nvram| nvram.entries_of(disks));
+    let warning = entries.as_ref().err().map(|error| format!("{error}: the image does not say how it is started"));
+    firmware.entries = entries.unwrap_or_default();
+    firmware.loaders.truncate(LIST_MAX);
+    if firmware.check(disks).is_err() {
+        firmware = Firmware::default();
+    }
+    ((!firmware.is_empty()).then_some(firmware), warning)
 }
 
 fn warnings(planned: &Planned<'_>) -> Vec<String> {

@@ -10,6 +10,7 @@ use crate::disk::source::{ReadAt, Window};
 use crate::disk::{DiskInfo, Disks, InUse, OpenError, Reason, Source, uses};
 use crate::extent::{self, Content, Extent, ExtentError, ExtentKind, Map};
 use crate::partition::{self, PartitionError};
+use crate::say::chain;
 use ramet_wire::{ByteRange, Entry, TableKind};
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
@@ -115,22 +116,12 @@ impl Serialize for Walk {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
         for range in self.ranges() {
+            // serde's errors hold a text only: the whole chain goes into it.
             let range = range.map_err(|error| S::Error::custom(chain(&error)))?;
             list.serialize_element(&[range.start(), range.len()])?;
         }
         list.end()
     }
-}
-
-/// serde's errors hold a text only: the whole chain goes into it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text += &format!(": {source}");
-        next = source.source();
-    }
-    text
 }
 
 impl Serialize for Report {

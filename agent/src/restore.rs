@@ -13,7 +13,9 @@ mod tests;
 pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
+use crate::nvram::{Added, Nvram};
 use crate::progress::Part;
+use crate::say::chain;
 use crate::transfer::Downstream;
 use crate::write::{
     Chunks, Crew, DiskMap, DiskPlan, MediumView, Mode, Pass, Plan, Segments, Settings, Tally, WriteError, complete,
@@ -50,6 +52,8 @@ pub struct Request {
     pub dry_run: bool,
     /// Restores RAID and LDM metadata at the disk's end also onto a disk of another size.
     pub force_size: bool,
+    /// The firmware's variables, where an entry for the image may be added.
+    pub nvram: Option<Nvram>,
 }
 
 /// Somebody who decides and looks on.
@@ -94,6 +98,8 @@ pub enum Ending {
 pub struct Outcome {
     /// What was done.
     pub plan: Plan,
+    /// What went wrong beside the disks: they hold the image all the same.
+    pub warnings: Vec<String>,
     /// What was proven; `receipt.proof()` is `None` without a read-back.
     pub receipt: Receipt,
     /// The receipt as a server signed it.
@@ -251,13 +257,16 @@ fn execute(
         .map_err(|source| Failed::Writing { left: left(&passes), source })?;
     tick();
     let seconds = start.elapsed().as_secs_f64();
-    let receipt = receipt(ready, &tallies, door, request, fetched, seconds);
+    let (note, warning) = firmware_entry(ready, request);
+    let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
+    receipt.notes.extend(note);
     receipt.check(&ready.manifest, ready.id, &request.partitions).map_err(Failed::Unproven)?;
     let json = serde_json::to_string_pretty(&receipt).map_err(Failed::Json)?;
     let signed = door.receipt(&json).map_err(Failed::Receipt)?;
     let sum = |of: fn(&Tally) -> &AtomicU64| tallies.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum();
     Ok(Outcome {
         plan: ready.plan.clone(),
+        warnings: warning.into_iter().collect(),
         receipt,
         signed,
         fetched_bytes: fetched.load(Ordering::Relaxed),
@@ -292,6 +301,26 @@ fn left(passes: &[Pass<'_>]) -> Left {
         .map(|pass| pass.medium.name().to_owned())
         .collect();
     if blank.is_empty() { Left::Untouched } else { Left::Blank(blank) }
+}
+
+/// Tells the firmware of a whole image where its loader is, when it would not find it by itself. A note for the receipt, and
+/// a warning with the next step when the firmware refuses.
+fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Option<String>) {
+    // An image file is started by another machine than this one.
+    let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
+    let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
+    let Some(nvram) = wanted else { return (None, None) };
+    match nvram.add(&ready.manifest) {
+        Ok(Added::Needless(_)) => (None, None),
+        Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
+        Ok(Added::New { name, label, path }) => {
+            (Some(format!("added {name} \"{label}\" to the firmware's entries: it starts {path}")), None)
+        }
+        Err(error) => {
+            let next = "choose the loader in the firmware's setup, or copy it to \\EFI\\BOOT\\BOOTX64.EFI";
+            (None, Some(format!("{}; the machine may not start from this disk: {next}", chain(&error))))
+        }
+    }
 }
 
 fn proof_of(opened: &Opened, request: &Request) -> Proof {
@@ -336,6 +365,7 @@ fn receipt(
         finished: jiff::Timestamp::now().to_string(),
         seconds,
         fetched_bytes: fetched.load(Ordering::Relaxed),
+        notes: Vec::new(),
         disks: ready.disks.iter().zip(tallies).map(disk).collect(),
     }
 }

@@ -1,13 +1,10 @@
-//! The builder of boot images: an empty shell until its issue.
+//! The builder of boot images as a command.
 //!
-//! In: nothing. Out: what it will do, on standard error, and status 3.
-//! Promise: it never pretends to have built something.
+//! In: the command line. Out: an exit status.
+//! Promise: one exit for every ending.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!(
-        "ramet-initramfs: not built yet; it will make the initramfs, UKI, ISO and USB image that carry the agent"
-    );
-    ExitCode::from(3)
+    ramet_initramfs::cli::run(std::env::args().skip(1).collect()).into()
 }

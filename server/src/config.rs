@@ -17,6 +17,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The URL by which agents reach this server; none: the address it listens on.
     pub url: Option<String>,
+    /// Where boot files are served over plain HTTP; none: nowhere.
+    pub boot: Option<SocketAddr>,
+    /// The URL by which machines reach them; none: made of `url` or `boot`.
+    pub boot_url: Option<String>,
+    /// Where boot files are served over TFTP; none: nowhere.
+    pub tftp: Option<SocketAddr>,
     /// Bounds and waits.
     pub limits: Limits,
     /// The time of day; tests bring their own.
@@ -31,6 +37,9 @@ impl Config {
             state: state.into(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4433)),
             url: None,
+            boot: None,
+            boot_url: None,
+            tftp: None,
             limits: Limits::default(),
             clock: Clock::system(),
         }
@@ -64,6 +73,22 @@ pub struct Limits {
     pub tokens: usize,
     /// Ended runs that are remembered; the oldest go first.
     pub runs: usize,
+    /// Agents without a token that are remembered.
+    pub agents: usize,
+    /// Of these, from one address.
+    pub agents_of_peer: usize,
+    /// An agent that was not heard of for so long is forgotten.
+    pub agent_lapse: Duration,
+    /// What strangers may ask: a request each so long in all, after a burst of [`Limits::burst`].
+    pub pace: Duration,
+    /// The same for one address.
+    pub pace_of_peer: Duration,
+    /// Requests of strangers, and of one of them, that may come at once.
+    pub burst: (u32, u32),
+    /// PINs that may exist.
+    pub pins: usize,
+    /// Machines that may be armed.
+    pub armed: usize,
     /// How long a collect keeps what it could delete.
     pub collect: CollectOptions,
     /// How long running requests may take after the order to stop.
@@ -86,6 +111,14 @@ impl Default for Limits {
             sessions: 4096,
             tokens: 10_000,
             runs: 10_000,
+            agents: 1000,
+            agents_of_peer: 256,
+            agent_lapse: Duration::from_secs(10 * 60),
+            pace: Duration::from_micros(2500),
+            pace_of_peer: Duration::from_millis(50),
+            burst: (800, 100),
+            pins: 100,
+            armed: 10_000,
             collect: CollectOptions::default(),
             grace: Duration::from_secs(10),
         }

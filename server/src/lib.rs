@@ -10,6 +10,7 @@
 //! ```
 
 pub mod backup;
+pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -18,12 +19,14 @@ pub mod http;
 pub mod identity;
 mod listen;
 pub mod openapi;
+mod rate;
 mod secret;
 mod serve;
 mod session;
 pub mod state;
 pub mod text;
 mod time;
+mod waiting;
 
 pub use config::{Config, Limits};
 pub use ramet_store::{Clock, CollectOptions};

@@ -5,8 +5,8 @@
 
 use ramet_wire::PackName;
 use ramet_wire::id::{hex, sha256, unhex};
-use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use ring::{hmac, pbkdf2};
 use subtle::ConstantTimeEq;
 
 /// How every token starts.
@@ -67,6 +67,68 @@ pub fn session() -> Result<Fresh, NoRandom> {
 /// [`NoRandom`].
 pub fn id<const N: usize>() -> Result<String, NoRandom> {
     Ok(hex(&random::<N>()?))
+}
+
+/// Characters of an agent's code: none that looks like another.
+pub const CODE_ALPHABET: &[u8; 31] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ";
+/// Characters of an agent's code.
+pub const CODE_LEN: usize = 8;
+
+/// A code by which an operator calls an agent.
+///
+/// # Errors
+/// [`NoRandom`].
+pub fn code() -> Result<String, NoRandom> {
+    let mut code = String::with_capacity(CODE_LEN);
+    while code.len() < CODE_LEN {
+        // The 32nd value is thrown away, so that every character is as likely as any other.
+        let drawn = random::<16>()?.into_iter().filter_map(|byte| CODE_ALPHABET.get(usize::from(byte & 31)));
+        code.extend(drawn.take(CODE_LEN - code.len()).map(|&c| char::from(c)));
+    }
+    Ok(code)
+}
+
+/// A PIN: 8 digits.
+///
+/// # Errors
+/// [`NoRandom`].
+pub fn pin() -> Result<String, NoRandom> {
+    const COUNT: u32 = 100_000_000;
+    loop {
+        // What is above the last whole multiple is thrown away, so that every PIN is as likely as any other.
+        let drawn = u32::from_le_bytes(random()?);
+        if drawn < u32::MAX / COUNT * COUNT {
+            return Ok(format!("{:08}", drawn % COUNT));
+        }
+    }
+}
+
+/// Rounds of a PIN's hash: 8 digits are few, so that a stolen database shall not give them away at once.
+const PIN_ROUNDS: std::num::NonZeroU32 = std::num::NonZeroU32::new(100_000).unwrap();
+
+/// Hashes PINs, slowly.
+pub struct PinKey(Vec<u8>);
+
+impl std::fmt::Debug for PinKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PinKey(***)")
+    }
+}
+
+impl PinKey {
+    /// From the database's secret, which is the salt of all PINs: one try is compared with all of them.
+    #[must_use]
+    pub fn new(secret: Vec<u8>) -> Self {
+        Self(secret)
+    }
+
+    /// What is kept of a PIN. Takes tens of milliseconds.
+    #[must_use]
+    pub fn hash(&self, pin: &str) -> [u8; 32] {
+        let mut hash = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, PIN_ROUNDS, &self.0, pin.as_bytes(), &mut hash);
+        hash
+    }
 }
 
 /// What somebody presents after `Authorization: Bearer`.
@@ -147,6 +209,21 @@ mod tests {
         for bad in ["", "rmt_", "rmt_12ab34cd", "rmt_12ab34cd_00", "rmt_../../xx_", "x", &"0".repeat(63)] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn codes_and_pins_have_their_shape_and_differ() {
+        let codes: std::collections::BTreeSet<String> = (0..100).map(|_| code().unwrap()).collect();
+        assert_eq!(codes.len(), 100);
+        for code in &codes {
+            assert!(code.len() == CODE_LEN && code.bytes().all(|c| CODE_ALPHABET.contains(&c)), "{code}");
+        }
+        let pins: std::collections::BTreeSet<String> = (0..100).map(|_| pin().unwrap()).collect();
+        assert!(pins.len() > 98 && pins.iter().all(|pin| pin.len() == 8 && pin.bytes().all(|c| c.is_ascii_digit())));
+        let (one, other) = (PinKey::new(vec![1; 32]), PinKey::new(vec![2; 32]));
+        assert_eq!(one.hash("00000000"), one.hash("00000000"));
+        assert_ne!(one.hash("00000000"), one.hash("00000001"));
+        assert_ne!(one.hash("00000000"), other.hash("00000000"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod bins;
 pub mod booted;
 pub mod check;
 pub mod disk;
+pub mod machine;
 pub mod old;
 pub mod pattern;
 pub mod peer;

@@ -141,6 +141,10 @@ pub struct Restore {
     #[argh(switch)]
     pub force_size: bool,
 
+    /// do not add an entry to this machine's UEFI firmware for an image that it would not start by itself
+    #[argh(switch)]
+    pub no_nvram: bool,
+
     /// write the receipt to this file
     #[argh(option)]
     pub receipt: Option<String>,

@@ -10,6 +10,7 @@ use super::{Exit, failed, print_json, usage};
 use crate::capture::source::{self, this_machine};
 use crate::capture::{self, CaptureError, Captured, Request};
 use crate::disk::Disks;
+use crate::nvram::Nvram;
 use crate::progress::Meter;
 use crate::transfer::folder::Folder;
 use crate::transfer::http::Http;
@@ -42,7 +43,8 @@ pub(super) fn run(args: &Capture) -> Exit {
         Ok(disks) => disks,
         Err(error) => return failed(Exit::Refused, &error),
     };
-    let request = Request { name, machine: this_machine(), force_mounted: args.force_mounted };
+    let (machine, force_mounted, nvram) = (this_machine(), args.force_mounted, Nvram::here());
+    let request = Request { name, machine, force_mounted, nvram };
     let door = match open(&place, &request) {
         Ok(door) => door,
         Err(error) => return failed(Exit::Refused, &error),

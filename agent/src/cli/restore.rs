@@ -7,6 +7,7 @@ use super::args::Restore;
 use super::door::{self, Options, Place};
 use super::show::{self, bytes};
 use super::{Exit, failed, print_json, usage};
+use crate::nvram::Nvram;
 use crate::progress::{Meter, Snapshot};
 use crate::restore::{self, Ending, Outcome, Progress, Request, RestoreError, Watch};
 use crate::transfer::folder::Shelf;
@@ -81,6 +82,7 @@ fn request(args: &Restore) -> Result<Request, String> {
         read_back: !args.no_read_back,
         dry_run: args.dry_run,
         force_size: args.force_size,
+        nvram: if args.no_nvram { None } else { Nvram::here() },
     })
 }
 
@@ -145,6 +147,9 @@ fn finish(outcome: &Outcome, args: &Restore) -> Exit {
         return Exit::Failed;
     }
     let proof = outcome.receipt.proof();
+    for warning in &outcome.warnings {
+        tell!("warning: {warning}");
+    }
     for warning in &outcome.plan.warnings {
         tell!("warning of the capture: {warning}");
     }
@@ -180,6 +185,9 @@ fn report(outcome: &Outcome, proof: Proof) {
         Origin::IntegrityOnly(key) => {
             say!("  origin             integrity checked, origin not (folder's key {key})")
         }
+    }
+    for note in &outcome.receipt.notes {
+        say!("  note               {note}");
     }
     if outcome.signed.is_some() {
         say!("  receipt            checked and signed by the server");

@@ -4,6 +4,7 @@
 //! Promise: all of it goes to standard error; standard output holds only the outcome.
 
 use crate::progress::{Meter, Snapshot};
+pub use crate::say::chain;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -127,23 +128,6 @@ fn bytes_f(count: f64) -> String {
     }
     let digits = if unit == 0 || value >= 100.0 { 0 } else { 1 + usize::from(value < 10.0) };
     format!("{value:.digits$} {}", units[unit])
-}
-
-/// An error with all its causes as one sentence: each `Display` prints itself only.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some libraries print their source as well: say it once.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

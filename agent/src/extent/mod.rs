@@ -17,4 +17,5 @@ mod swap;
 mod tests;
 
 pub use error::ExtentError;
+pub use fat::efi_loaders;
 pub use map::{Content, Extent, ExtentKind, Map, map, probe, whole};

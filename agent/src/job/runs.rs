@@ -13,6 +13,7 @@ use crate::capture::{self, CaptureError, Captured};
 use crate::cli::Exit;
 use crate::cli::show::bytes;
 use crate::disk::Disks;
+use crate::nvram::Nvram;
 use crate::progress::Snapshot;
 use crate::restore::{self, Ending as Restored, Outcome, Progress, RestoreError, Watch};
 use crate::transfer::client::Limits;
@@ -117,7 +118,8 @@ pub fn capture(order: &CaptureOrder, here: &Here, front: &dyn Front) -> Result<S
         let paths: Vec<PathBuf> = chosen.into_iter().map(|(_, path)| path).collect();
         front.say(&format!("{doing} from {}", list(&paths)));
         let disks = source::open_all(&Disks::from_sysfs(), &paths).map_err(|error| stop(Exit::Refused, &error))?;
-        let request = capture::Request { name: order.name.clone(), machine: this_machine(), force_mounted: false };
+        let (machine, nvram) = (this_machine(), Nvram::here());
+        let request = capture::Request { name: order.name.clone(), machine, force_mounted: false, nvram };
         capture::capture(&request, &disks, &door, &here.meter)
             .map_err(|error| stop(if CaptureError::is_refusal(&error) { Exit::Refused } else { Exit::Failed }, &error))
     };
@@ -173,6 +175,7 @@ pub fn restore(order: &RestoreOrder, here: &Here, front: &dyn Front) -> Result<S
             read_back: true,
             dry_run: false,
             force_size: false,
+            nvram: Nvram::here(),
         };
         let watcher = Watcher { here, front };
         restore::restore(&*door, &request, &watcher).map_err(|error| {

@@ -46,6 +46,7 @@ pub(super) fn request() -> Request {
         read_back: true,
         dry_run: false,
         force_size: false,
+        nvram: None,
     }
 }
 

@@ -214,7 +214,8 @@ fn agent(limits: Limits, tls: Option<TlsConfig>) -> Agent {
     config.build().into()
 }
 
-fn split_url(url: &str) -> Result<(String, u16), TransferError> {
+/// Host and port of `https://HOST[:PORT]`.
+pub(crate) fn split_url(url: &str) -> Result<(String, u16), TransferError> {
     let bad =
         |message: &str| TransferError::Damaged { what: format!("reading URL {url:?}"), message: message.to_owned() };
     let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not a URL; wanted https://HOST:PORT"))?;

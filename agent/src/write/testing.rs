@@ -215,6 +215,7 @@ impl Shelf {
             cutting: CUTTING,
             inconsistent: false,
             warnings: Vec::new(),
+            firmware: None,
             disks,
         };
         Self {

@@ -1,8 +1,10 @@
-//! The database: tokens and runs, in one SQLite file.
+//! The database: tokens, runs, PINs and armed machines, in one SQLite file.
 //!
 //! In: closures over a connection, from any thread. Out: their results, once they are on disk.
 //! Promise: one thread does all of it, in order; what was answered survives a crash of process or machine.
 
+pub mod netboot;
+pub mod pins;
 pub mod runs;
 pub mod tokens;
 
@@ -13,7 +15,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Version of the schema that this build writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// Questions that may wait; askers beyond wait too.
 const QUEUE: usize = 256;
 
@@ -57,6 +59,41 @@ CREATE TABLE runs (
     ended          INTEGER
 ) STRICT;
 CREATE INDEX runs_by_state ON runs (state, ended);
+";
+
+/// What version 2 adds: who made a token and for what, machines armed for network boot, PINs.
+const SCHEMA_2: &str = "
+ALTER TABLE tokens ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+ALTER TABLE tokens ADD COLUMN version TEXT;
+ALTER TABLE tokens ADD COLUMN armed TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN armed TEXT NOT NULL DEFAULT '';
+CREATE INDEX runs_by_token ON runs (token);
+CREATE TABLE netboot (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    mac      TEXT NOT NULL UNIQUE,
+    mode     TEXT NOT NULL,
+    image    TEXT,
+    once     INTEGER NOT NULL,
+    follows  TEXT,
+    disk     TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    expires  INTEGER,
+    created  INTEGER NOT NULL,
+    fetched  INTEGER,
+    boot     BLOB,
+    peer     TEXT,
+    token    TEXT,
+    handed   INTEGER
+) STRICT;
+CREATE TABLE pins (
+    id       TEXT PRIMARY KEY,
+    hash     BLOB NOT NULL,
+    scopes   TEXT NOT NULL,
+    images   TEXT NOT NULL,
+    expires  INTEGER NOT NULL,
+    tries    INTEGER NOT NULL,
+    created  INTEGER NOT NULL
+) STRICT;
 ";
 
 /// Why the database did not do it. Messages are for the log; agents never see them.
@@ -198,8 +235,17 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     if found < 1 {
         step.execute_batch(SCHEMA_1)?;
     }
+    if found < 2 {
+        step.execute_batch(SCHEMA_2)?;
+    }
     step.pragma_update(None, "user_version", SCHEMA)?;
     step.commit()
+}
+
+/// The schema in an empty database, for tests of queries.
+#[cfg(test)]
+pub fn testing(connection: &mut Connection) {
+    migrate(connection, 0).expect("the schema is good");
 }
 
 /// Whether a file is a database of this program that is whole, for a restore.
@@ -239,6 +285,34 @@ mod tests {
         drop(Db::open(&path).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let refused = Db::open(&path).unwrap_err();
-        assert!(refused.to_string().contains("schema 99, this build knows 1"), "{refused}");
+        assert!(refused.to_string().contains("schema 99, this build knows 2"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_schema_1_is_brought_up_to_date_with_its_tokens_and_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ramet.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA_1).unwrap();
+        old.execute_batch(
+            "INSERT INTO tokens VALUES ('0123abcd', zeroblob(32), 'capture', 'web-*', NULL, 0, 3, 100);
+             INSERT INTO runs (number, id, action, image, partitions, agent, agent_version, machine, token, session,
+                 state, started) VALUES (1, 'aa', 'capture', 'web-1', '', '', '0.1.0', '{}', '0123abcd', zeroblob(32),
+                 'running', 100);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        let db = Db::open(&path).unwrap();
+        let token = db.call("", |db| tokens::find(db, "0123abcd")).await.unwrap().unwrap();
+        assert_eq!((token.images.to_string().as_str(), token.used, token.version), ("web-*", 3, None));
+        assert_eq!((token.origin.as_str(), token.armed.as_str()), ("", ""));
+        assert_eq!(db.call("", |db| runs::list(db, 9)).await.unwrap().len(), 1);
+        assert!(db.call("", |db| netboot::list(db, 100)).await.unwrap().is_empty());
+        assert!(db.call("", |db| pins::list(db, 100)).await.unwrap().is_empty());
+        drop(db);
+        let version: i64 =
+            Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, SCHEMA);
     }
 }

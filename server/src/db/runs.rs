@@ -93,7 +93,8 @@ pub fn open(connection: &mut Connection, run: &NewRun, now: i64, keep: usize) ->
     }
     let numbers: Vec<String> = run.partitions.iter().map(u32::to_string).collect();
     let sql = "INSERT INTO runs (id, action, image, version, partitions, agent, agent_version, machine, token, session,
-               store_session, state, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running', ?12)";
+               store_session, state, started, armed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running',
+               ?12, (SELECT armed FROM tokens WHERE id = ?9))";
     step.execute(
         sql,
         rusqlite::params![
@@ -126,7 +127,7 @@ pub fn heartbeat(connection: &Connection, id: &str, step: &str, done: u64, total
     connection.execute(sql, (id, step, signed(done), signed(total))).map(|_| ())
 }
 
-/// Ends a run; false when it has ended before.
+/// Ends a run; false when it has ended before. One that is done disarms the machines that were armed for once.
 ///
 /// # Errors
 /// SQLite's.
@@ -136,7 +137,24 @@ pub fn end(connection: &Connection, id: &str, end: &End, now: i64) -> rusqlite::
     let sql = "UPDATE runs SET state = ?2, error = ?3, version = coalesce(?4, version), committed = ?5, receipt = ?6,
                ended = ?7 WHERE id = ?1 AND state = 'running'";
     let row = (id, state_text(end.state), &end.error, version, number, &end.receipt, now);
-    connection.execute(sql, row).map(|ended| ended == 1)
+    let step = connection.unchecked_transaction()?;
+    let ended = step.execute(sql, row)? == 1;
+    if ended && end.state == RunState::Done {
+        let armed: String = step.query_row("SELECT armed FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
+        super::netboot::fulfil(&step, &armed)?;
+    }
+    step.commit()?;
+    Ok(ended)
+}
+
+/// State of the newest run that a token opened; none while it has opened none.
+///
+/// # Errors
+/// SQLite's.
+pub fn state_of_token(connection: &Connection, token: &str) -> rusqlite::Result<Option<RunState>> {
+    let sql = "SELECT state FROM runs WHERE token = ?1 ORDER BY number DESC LIMIT 1";
+    let state: Option<String> = connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?;
+    Ok(state.map(|state| read_state(&state)))
 }
 
 /// One run.

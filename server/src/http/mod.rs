@@ -4,24 +4,31 @@
 //! Promise: nothing is served that is not in the table, and nobody is served whom its row does not name.
 
 pub mod admin;
+pub mod agents;
 pub mod auth;
 pub mod body;
+pub mod boot;
 pub mod chunks;
 pub mod error;
 pub mod images;
+pub mod netboot;
 pub mod packs;
+pub mod pins;
 pub mod receipts;
 pub mod routes;
 pub mod runs;
 pub mod tokens;
 
+use crate::boot::Boot;
 use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
-use crate::secret::UrlKey;
+use crate::rate::Rate;
+use crate::secret::{PinKey, UrlKey};
 use crate::session::Sessions;
 use crate::state::State as StateFolder;
+use crate::waiting::Waiting;
 use auth::Principal;
 use axum::Router;
 use axum::body::Body;
@@ -55,8 +62,16 @@ pub struct App {
     pub store: Store,
     /// Runs under way.
     pub sessions: Sessions,
+    /// Agents without a token.
+    pub waiting: tokio::sync::Mutex<Waiting>,
+    /// How often strangers may ask.
+    pub rate: Rate,
+    /// Hashes PINs.
+    pub pin_key: PinKey,
     /// Names and URLs.
     pub names: Names,
+    /// Boot files, and what machines are told at their start.
+    pub boot: Boot,
     /// Bounds.
     pub limits: Limits,
     /// The time of day.
@@ -178,7 +193,7 @@ async fn bounded(
     let max = match gate.route.takes {
         Takes::Nothing => return Ok((Body::empty(), None)),
         // The handler checks the length: it answers with the pack's name.
-        Takes::Pack => return Ok((body, None)),
+        Takes::Pack | Takes::File => return Ok((body, None)),
         Takes::Bytes(max) => max,
     };
     if length.is_some_and(|length| length > max as u64) {

@@ -5,7 +5,7 @@
 
 use super::App;
 use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
-use super::{admin, chunks, images, packs, receipts, runs, tokens};
+use super::{admin, agents, boot, chunks, images, netboot, packs, pins, receipts, runs, tokens};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -47,6 +47,8 @@ pub enum Takes {
     Bytes(usize),
     /// A pack, with a content-length; streamed.
     Pack,
+    /// A boot file, with a content-length; streamed.
+    File,
 }
 
 /// One row.
@@ -74,6 +76,9 @@ const CAPTURE: Caller = Caller::Session(Action::Capture);
 const RESTORE: Caller = Caller::Session(Action::Restore);
 const JSON: Takes = Takes::Bytes(BODY_MAX);
 const IDS: Takes = Takes::Bytes(IDS_MAX * 32);
+/// What strangers may send.
+const HELLO: Takes = Takes::Bytes(agents::HELLO_MAX);
+const PIN: Takes = Takes::Bytes(1024);
 
 const fn row(
     verb: Verb,
@@ -206,6 +211,76 @@ pub static ROUTES: &[Route] = &[
     ),
     row(Verb::Delete, "/v1/tokens/{token}", &[Admin], Takes::Nothing, || delete(tokens::remove)).doc(
         "Removes a token",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/agents", &[Anyone], HELLO, || post(agents::hello)).doc(
+        "An agent without a token says who it is and asks for work, again and again",
+        "Hello",
+        (200, "Orders"),
+    ),
+    row(Verb::Get, "/v1/agents", &[Admin], Takes::Nothing, || get(agents::list)).doc(
+        "Agents without a token that were heard of lately",
+        "",
+        (200, "[AgentSeen]"),
+    ),
+    row(Verb::Post, "/v1/agents/pin", &[Anyone], PIN, || post(pins::enter)).doc(
+        "A person at an agent's console typed a PIN",
+        "EnterPin",
+        (200, "PinAccepted"),
+    ),
+    row(Verb::Get, "/v1/agents/images", &[Token], Takes::Nothing, || get(agents::images)).doc(
+        "The newest version of each image that the token may restore",
+        "",
+        (200, "[ImageInfo]"),
+    ),
+    row(Verb::Post, "/v1/agents/{code}/approve", &[Admin], JSON, || post(agents::approve)).doc(
+        "Gives an agent its work: a one-use token goes with its next Hello",
+        "Approve",
+        (200, "AgentSeen"),
+    ),
+    row(Verb::Post, "/v1/pins", &[Admin], JSON, || post(pins::add)).doc(
+        "Makes a PIN and shows it, once",
+        "AddPin",
+        (201, "PinAdded"),
+    ),
+    row(Verb::Get, "/v1/pins", &[Admin], Takes::Nothing, || get(pins::list)).doc(
+        "All PINs, without their digits",
+        "",
+        (200, "[PinInfo]"),
+    ),
+    row(Verb::Delete, "/v1/pins/{pin}", &[Admin], Takes::Nothing, || delete(pins::remove)).doc(
+        "Removes a PIN and the tokens that were made from it",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Get, "/v1/netboot", &[Admin], Takes::Nothing, || get(netboot::list)).doc(
+        "Machines that are armed for network boot",
+        "",
+        (200, "[Armed]"),
+    ),
+    row(Verb::Put, "/v1/netboot/{mac}", &[Admin], JSON, || put(netboot::arm)).doc(
+        "Arms a machine: what it does at its next network boots",
+        "Arm",
+        (200, "Armed"),
+    ),
+    row(Verb::Delete, "/v1/netboot/{mac}", &[Admin], Takes::Nothing, || delete(netboot::disarm)).doc(
+        "Disarms a machine, and takes back a token that it was given and has not used",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Put, "/v1/boot/{name}", &[Admin], Takes::File, || put(boot::put)).doc(
+        "A boot file of a build; its build.json, sent last, installs what was sent",
+        "binary",
+        (200, "Installed"),
+    ),
+    row(Verb::Get, "/v1/boot", &[Admin], Takes::Nothing, || get(boot::list)).doc(
+        "The installed boot files",
+        "",
+        (200, "Installed"),
+    ),
+    row(Verb::Delete, "/v1/boot", &[Admin], Takes::Nothing, || delete(boot::remove)).doc(
+        "Removes the installed boot files",
         "",
         (204, ""),
     ),

@@ -30,13 +30,24 @@ const LIST_MAX: u32 = 1000;
 /// `GET /v1/version`.
 pub async fn version(State(app): State<Arc<App>>) -> Json<ServerVersion> {
     let key = app.identity.fingerprint();
-    Json(ServerVersion { server: VERSION.to_owned(), format: ramet_wire::manifest::FORMAT, key })
+    let time = app.clock.unix();
+    Json(ServerVersion { server: VERSION.to_owned(), format: ramet_wire::manifest::FORMAT, key, time })
 }
 
 /// Read alone and first, from whatever a newer agent may send.
 #[derive(serde::Deserialize)]
 struct AgentOnly {
     agent: String,
+}
+
+/// The version of the agent that sent this body fits ours.
+///
+/// # Errors
+/// 426 with both versions.
+pub fn check_version(body: &[u8]) -> Result<(), Refusal> {
+    let AgentOnly { agent } = json(body)?;
+    check_agent_version(&agent, VERSION)
+        .map_err(|message| Refusal::new(StatusCode::UPGRADE_REQUIRED, ErrorKind::Refused, message))
 }
 
 /// `POST /v1/runs`.
@@ -47,9 +58,7 @@ pub async fn open(
     body: Bytes,
 ) -> Result<(StatusCode, Json<RunOpened>), Refusal> {
     let Principal::Token(token) = principal else { return Err(Refusal::bug("this route has no token")) };
-    let AgentOnly { agent } = json(&body)?;
-    check_agent_version(&agent, VERSION)
-        .map_err(|message| Refusal::new(StatusCode::UPGRADE_REQUIRED, ErrorKind::Refused, message))?;
+    check_version(&body)?;
     let open: OpenRun = json(&body)?;
     may_open(&token, &open)?;
     if app.sessions.len() >= app.limits.sessions {
@@ -103,6 +112,14 @@ fn may_open(token: &TokenRow, open: &OpenRun) -> Result<(), Refusal> {
         let message = format!("the token is for images {}, not for {}", token.images, open.image.name);
         return Err(Refusal::forbidden(message));
     }
+    if let Some(version) = token.version
+        && open.image.id != Some(version)
+    {
+        return Err(Refusal::forbidden(format!(
+            "the token is for {}@{version}, not for {}",
+            open.image.name, open.image
+        )));
+    }
     match (open.action, open.image.id, open.partitions.is_empty()) {
         (Action::Capture, Some(_), _) => Err(Refusal::bad("a capture makes a new version: give a name without an id")),
         (Action::Capture, None, false) => Err(Refusal::bad("a capture takes whole disks: give no partitions")),
@@ -154,7 +171,7 @@ async fn begin(
 }
 
 /// What a machine says of itself, cleaned and bounded.
-fn machine(source: &Source) -> Source {
+pub fn machine(source: &Source) -> Source {
     let short = |text: &Option<String>| text.as_deref().map(|text| clean(text, 128));
     Source {
         host: short(&source.host),

@@ -49,6 +49,9 @@ pub async fn add(State(app): State<Arc<App>>, body: Bytes) -> Result<(StatusCode
         expires,
         once: add.once,
         used: 0,
+        origin: String::new(),
+        version: None,
+        armed: String::new(),
     };
     let (now, most) = (app.now(), app.limits.tokens);
     let added = app.db.call("adding a token", move |db| {

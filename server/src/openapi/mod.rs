@@ -3,6 +3,7 @@
 //! In: the table of routes and the table of schemas. Out: the document that is served and checked in.
 //! Promise: it lists exactly the routes that the router has; `server/openapi.json` is the same, a test says so.
 
+mod agents;
 pub mod schemas;
 
 use crate::http::auth::Caller;
@@ -62,6 +63,7 @@ fn operation(route: &Route) -> OperationBuilder {
         let about = match route.takes {
             Takes::Bytes(most) => format!("at most {most} bytes"),
             Takes::Pack => format!("with a content-length of at most {} bytes", ramet_wire::pack::PACK_MAX),
+            Takes::File => format!("with a content-length of at most {} bytes", crate::boot::files::FILE_MAX),
             Takes::Nothing => String::new(),
         };
         let (kind, content) = content(route.request);
@@ -88,6 +90,9 @@ fn others(route: &Route) -> Vec<(&'static str, &'static str, &'static str)> {
     let mut others = vec![("default", "not done", "ApiError")];
     match (route.verb, route.path) {
         (Verb::Post, "/v1/images") => others.push(("409", "chunks are missing, or the run has ended", "StillMissing")),
+        (Verb::Post, "/v1/agents" | "/v1/agents/pin") => {
+            others.push(("429", "too many requests without a token", "ApiError"));
+        }
         (Verb::Post, "/v1/runs") => others.push(("426", "the agent's version does not fit", "ApiError")),
         (Verb::Put, _) => others.push(("507", "the server's disk is full", "ApiError")),
         (Verb::Get, "/v1/packs/{pack}") => others.push(("416", "no single range inside the pack", "ApiError")),
@@ -108,6 +113,10 @@ fn parameter_about(part: &str) -> &'static str {
         "image" => "NAME (its latest version) or NAME@ID",
         "run" => "the run's id",
         "token" => "the token's id",
+        "pin" => "the PIN's id",
+        "code" => "the agent's code, as XXXX-XXXX",
+        "mac" => "the card's address, as 52:54:00:12:34:56",
+        "name" => "the file's name, one of a fixed list",
         _ => "",
     }
 }
@@ -151,7 +160,7 @@ fn components() -> ComponentsBuilder {
         .security_scheme("restore", bearer("the session of a restore"))
         .security_scheme("admin", bearer("a token of scope admin"))
         .security_scheme("address", address);
-    for schema in schemas::SCHEMAS {
+    for schema in schemas::all() {
         components = components.schema(schema.name, schema.to_openapi());
     }
     components

@@ -55,22 +55,22 @@ pub enum Kind {
 
 use Kind::{Any, Flag, Integer, List, Number, Of, Text, Words};
 
-const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(super) const fn field(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, optional: false, about }
 }
 
-const fn maybe(name: &'static str, kind: Kind, about: &'static str) -> Field {
+pub(super) const fn maybe(name: &'static str, kind: Kind, about: &'static str) -> Field {
     Field { name, kind, optional: true, about }
 }
 
-const fn schema(name: &'static str, about: &'static str, fields: &'static [Field]) -> Schema {
+pub(super) const fn schema(name: &'static str, about: &'static str, fields: &'static [Field]) -> Schema {
     Schema { name, about, fields, open: false }
 }
 
-const ACTION: Kind = Words(&["capture", "restore"]);
-const SCOPES: Kind = List(&Words(&["capture", "restore", "admin"]));
+pub(super) const ACTION: Kind = Words(&["capture", "restore"]);
+pub(super) const SCOPES: Kind = List(&Words(&["capture", "restore", "admin"]));
 
-/// All messages.
+/// Messages of runs, images, tokens and upkeep.
 pub static SCHEMAS: &[Schema] = &[
     schema(
         "ServerVersion",
@@ -79,6 +79,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("server", Text, "the server's version"),
             field("format", Integer, "the image format it stores"),
             field("key", Text, "fingerprint of its identity"),
+            field("time", Integer, "its time of day, seconds since 1970"),
         ],
     ),
     schema(
@@ -305,6 +306,11 @@ pub static SCHEMAS: &[Schema] = &[
     ),
 ];
 
+/// All messages, those of agents without a token too.
+pub fn all() -> impl Iterator<Item = &'static Schema> {
+    SCHEMAS.iter().chain(super::agents::SCHEMAS)
+}
+
 impl Schema {
     /// As OpenAPI writes it.
     #[must_use]
@@ -345,7 +351,7 @@ impl Kind {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::http::admin::Line;
     use ramet_wire::api::*;
@@ -355,10 +361,10 @@ mod tests {
     use serde::Serialize;
     use std::collections::BTreeSet;
 
-    fn keys(name: &str, value: impl Serialize) {
+    pub(in crate::openapi) fn keys(name: &str, value: impl Serialize) {
         let value = serde_json::to_value(value).unwrap();
         let found: BTreeSet<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-        let schema = SCHEMAS.iter().find(|schema| schema.name == name).unwrap();
+        let schema = all().find(|schema| schema.name == name).unwrap();
         for field in schema.fields.iter().filter(|field| !field.optional) {
             assert!(found.contains(field.name), "{name} has no {}", field.name);
             let value = &value[field.name];
@@ -395,7 +401,7 @@ mod tests {
             disks: 1,
             data_bytes: 1,
         };
-        keys("ServerVersion", ServerVersion { server: String::new(), format: 1, key });
+        keys("ServerVersion", ServerVersion { server: String::new(), format: 1, key, time: 1 });
         let machine = ramet_wire::manifest::Source::default();
         keys("OpenRun", OpenRun { agent: "1".into(), action: Action::Capture, image, partitions: vec![1], machine });
         let opened =
@@ -443,6 +449,7 @@ mod tests {
                 finished: String::new(),
                 seconds: 1.5,
                 fetched_bytes: 1,
+                notes: vec!["a firmware entry was added".to_owned()],
                 disks: vec![],
             },
         );

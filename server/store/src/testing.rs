@@ -188,6 +188,7 @@ fn manifest(name: &ImageName, created: &str, size: u64, stored: Stored) -> Manif
         cutting: CUTTING,
         inconsistent: false,
         warnings: Vec::new(),
+        firmware: None,
         disks: vec![disk],
     }
 }

@@ -9,7 +9,8 @@ use ramet_wire::{ImageGlob, PackName};
 fn path(route: &Route) -> String {
     let pack = PackName([7; 32]).to_string();
     let path = route.path.replace("{pack}", &pack).replace("{image}", "web").replace("{run}", "0123456789abcdef");
-    path.replace("{token}", "0123abcd")
+    let path = path.replace("{token}", "0123abcd").replace("{pin}", "0123abcd").replace("{code}", "2345-6789");
+    path.replace("{mac}", "52:54:00:00:00:01").replace("{name}", "vmlinuz")
 }
 
 fn call(http: &Http, route: &Route) -> u16 {
@@ -67,14 +68,20 @@ fn every_route_refuses_whom_its_row_does_not_name() {
 }
 
 #[test]
-fn only_the_version_and_the_api_document_are_for_anyone() {
-    let open: Vec<&str> =
-        ROUTES.iter().filter(|route| route.who.contains(&Caller::Anyone)).map(|route| route.path).collect();
-    assert_eq!(open, ["/v1/version", "/v1/openapi.json"]);
+fn only_the_version_the_api_document_hellos_and_pins_are_for_anyone() {
+    let open = ROUTES.iter().filter(|route| route.who.contains(&Caller::Anyone));
+    let open: Vec<(&str, &str)> = open.map(|route| (route.verb.text(), route.path)).collect();
+    let read = [("GET", "/v1/version"), ("GET", "/v1/openapi.json")];
+    // What strangers may send: bounded in pace, number and length; see `agents`.
+    let written = [("POST", "/v1/agents"), ("POST", "/v1/agents/pin")];
+    assert_eq!(open, [read, written].concat());
     assert!(ROUTES.iter().all(|route| !route.who.is_empty()));
     let server = Server::start();
-    for path in open {
+    for (_, path) in read {
         server.as_nobody().get(path).done(200);
+    }
+    for (_, path) in written {
+        server.as_nobody().send("POST", path, &[], b"{}").refused(400);
     }
     server.as_nobody().get("/v1/nothing").refused(404);
     server.as_nobody().delete("/v1/version").refused(405);

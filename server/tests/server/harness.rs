@@ -190,6 +190,7 @@ pub fn receipt(server: &Server, run: &str, image: &TestImage, id: ImageId) -> Re
         finished: "2026-11-22T11:00:00Z".into(),
         seconds: 1.5,
         fetched_bytes: 1,
+        notes: Vec::new(),
         disks: disks.collect(),
     }
 }

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod agents;
 mod auth;
 mod backup;
+mod boot;
 mod captures;
 mod commands;
 mod harness;

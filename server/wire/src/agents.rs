@@ -145,6 +145,9 @@ pub struct AgentSeen {
     /// What it was told to do.
     #[serde(default)]
     pub work: Option<ImageRef>,
+    /// What else an operator should know of it; may be empty.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// `POST /v1/agents/{code}/approve`, operators only: exactly one of the two.

@@ -322,6 +322,9 @@ pub struct ServerVersion {
     pub format: u32,
     /// Its identity.
     pub key: Fingerprint,
+    /// Its time of day, in seconds since 1970: agents set their clocks by it.
+    #[serde(default)]
+    pub time: u64,
 }
 
 /// What the asker can do about an error.

@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod api;
 pub mod cutting;
+pub mod firmware;
 pub mod frame;
 pub mod id;
 pub mod manifest;

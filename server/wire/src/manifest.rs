@@ -4,6 +4,7 @@
 //! Promise: the version is read alone and first; what `read` returns obeys every rule of FORMAT.md, "Manifest".
 
 use crate::cutting::{CUTTING, Cutting};
+use crate::firmware::{self, Firmware};
 use crate::id::{ImageId, SegmentsDigest, sha256};
 use crate::name::ImageName;
 use crate::range::{ByteRange, MIB};
@@ -19,7 +20,7 @@ pub const MANIFEST_MAX: usize = 16 << 20;
 /// Most disks of an image.
 pub const DISKS_MAX: usize = 64;
 /// Feature flags this build knows. An unknown one in a manifest is a refusal.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[firmware::FEATURE];
 /// Largest disk, in bytes.
 pub const DISK_MAX: u64 = 1 << 56;
 
@@ -45,6 +46,9 @@ pub struct Manifest {
     pub inconsistent: bool,
     /// What the capture warned of.
     pub warnings: Vec<String>,
+    /// How firmware starts from it; there exactly when the flag `firmware` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<Firmware>,
     /// Its disks, by ordinal.
     pub disks: Vec<DiskImage>,
 }
@@ -198,6 +202,9 @@ pub enum ManifestError {
     /// Disk count out of bounds.
     #[error("manifest has {0} disks, 1 to {DISKS_MAX} are allowed")]
     Disks(usize),
+    /// How firmware starts from it is out of bounds, or there without its flag.
+    #[error("firmware: {0}")]
+    Firmware(String),
     /// Ordinals are not 0, 1, ….
     #[error("disk at position {position} has ordinal {ordinal}")]
     Ordinal {
@@ -405,6 +412,12 @@ impl Manifest {
                 return Err(ManifestError::Ordinal { position, ordinal: disk.ordinal });
             }
             check_disk(disk)?;
+        }
+        if self.firmware.is_some() != self.features.iter().any(|feature| feature == firmware::FEATURE) {
+            return Err(ManifestError::Firmware("the flag and the field do not come together".to_owned()));
+        }
+        if let Some(firmware) = &self.firmware {
+            firmware.check(&self.disks)?;
         }
         for (disk, number, size, stored) in self.spaces() {
             check_stored(disk, number, size, stored)?;

@@ -67,6 +67,9 @@ pub struct Receipt {
     pub seconds: f64,
     /// Bytes fetched from the store, as stored.
     pub fetched_bytes: u64,
+    /// What was done beside the disks' bytes, such as a firmware entry that was added; for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Disks, as in the image.
     pub disks: Vec<DiskReceipt>,
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+use ramet_wire::firmware::{BootEntry, Firmware, Loader};
 use ramet_wire::manifest::{Content, DiskImage, Manifest, PartitionImage, Source, Stored};
 use ramet_wire::pack::{self, PackBuilder};
 use ramet_wire::segment::{self, Record, RecordKind, SegmentRef};
@@ -175,6 +176,7 @@ fn manifest_sample() -> Manifest {
         cutting: cutting::CUTTING,
         inconsistent: false,
         warnings: Vec::new(),
+        firmware: None,
         disks: vec![disk],
     }
 }
@@ -194,6 +196,18 @@ fn moved(index: usize, start: u64, len: u64) -> impl Fn(&mut Manifest) {
     }
 }
 
+/// With one loader and one entry, then edited.
+fn with_firmware(edit: impl Fn(&mut Manifest, &mut Firmware)) -> Vec<u8> {
+    edited(|manifest| {
+        let loader = Loader { disk: 0, partition: 15, path: r"\EFI\debian\shimx64.efi".to_owned() };
+        let entry = BootEntry { label: "debian".to_owned(), loader: loader.clone() };
+        let mut firmware = Firmware { entries: vec![entry], loaders: vec![loader] };
+        manifest.features = vec!["firmware".to_owned()];
+        edit(manifest, &mut firmware);
+        manifest.firmware = Some(firmware);
+    })
+}
+
 fn manifests() -> Vec<Sample> {
     let good = edited(|_| ());
     let text = |from: &str, to: &str| String::from_utf8(good.clone()).unwrap().replacen(from, to, 1).into_bytes();
@@ -201,6 +215,12 @@ fn manifests() -> Vec<Sample> {
     let space = 128 * MIB;
     vec![
         Sample { name: "manifest-one-disk".to_owned(), bytes: good.clone(), refused: None },
+        Sample { name: "manifest-firmware".to_owned(), bytes: with_firmware(|_, _| ()), refused: None },
+        bad("firmware-without-flag", with_firmware(|m, _| m.features.clear()), "Firmware"),
+        bad("firmware-no-partition", with_firmware(|_, f| f.loaders[0].partition = 2), "Firmware"),
+        bad("firmware-no-path", with_firmware(|_, f| f.entries[0].loader.path = "grub.efi".to_owned()), "Firmware"),
+        bad("firmware-label", with_firmware(|_, f| f.entries[0].label = "a\u{1b}[2J".to_owned()), "Firmware"),
+        bad("firmware-too-many", with_firmware(|_, f| f.loaders = vec![f.loaders[0].clone(); 65]), "Firmware"),
         bad("cut-short", good[..good.len() - 2].to_vec(), "Json"),
         bad("format-2", text("\"format\": 1", "\"format\": 2"), "Format"),
         bad("feature-unknown", text("\"features\": []", "\"features\": [\"xattr-zip\"]"), "Feature"),

@@ -4,6 +4,7 @@
 //! Promise: a dirty volume, a switched-off mirror or a boot sector that contradicts itself is a doubt.
 
 mod boot;
+mod files;
 mod label;
 mod table;
 
@@ -33,6 +34,19 @@ pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError>
     });
     content.state = Some(if table::dirt(peek.part(), &boot)?.is_some() { "dirty" } else { "clean" }.to_owned());
     Ok(Some(content))
+}
+
+/// Paths of the EFI programs in a FAT volume, such as `\EFI\debian\shimx64.efi`; none where it is no FAT volume.
+///
+/// # Errors
+/// [`ExtentError::Read`] from the device.
+pub fn efi_loaders(part: &dyn ReadAt) -> Result<Vec<String>, ExtentError> {
+    let peek = Peek::new(part)?;
+    let raw = peek.bytes(0, 512)?.unwrap_or_default();
+    match Boot::parse(&raw, part.size()) {
+        Ok(boot) if boot::resembles_fat(&raw) => files::loaders(&peek, &boot),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// # Errors

@@ -217,3 +217,38 @@ fn a_boot_sector_that_contradicts_itself_is_copied_whole() {
         assert!(map.whole && map.warnings[0].contains(warning), "{warning}: {map:?}");
     }
 }
+
+#[test]
+fn the_efi_programs_of_a_volume_are_found_under_short_and_long_names() {
+    for options in ["-F 12 -s 1", "-F 16 -s 4", "-F 32 -s 1"] {
+        let image = Image::garbage(if options.contains("12") { 2 * MIB } else { 40 * MIB });
+        let mut args: Vec<&str> = options.split_whitespace().collect();
+        args.push(image.name());
+        run("mkfs.vfat", &args);
+        let file = image.dir.path().join("program");
+        std::fs::write(&file, b"MZ").unwrap();
+        let mut wanted = Vec::new();
+        for folder in
+            ["::/EFI", "::/EFI/BOOT", "::/EFI/debian", "::/EFI/a rather long vendor's name", "::/EFI/debian/deeper"]
+        {
+            run("mmd", &["-i", image.name(), folder]);
+        }
+        for path in ["BOOT/BOOTX64.EFI", "debian/shimx64.efi", "debian/grub.cfg", "debian/deeper/x.efi"] {
+            run("mcopy", &["-i", image.name(), file.to_str().unwrap(), &format!("::/EFI/{path}")]);
+        }
+        // So many that the folder needs further clusters.
+        for number in 0..40 {
+            let path = format!("a rather long vendor's name/Loader number {number} of many.efi");
+            run("mcopy", &["-i", image.name(), file.to_str().unwrap(), &format!("::/EFI/{path}")]);
+            wanted.push(format!(r"\EFI\{}", path.replace('/', r"\")));
+        }
+        run("mdel", &["-i", image.name(), "::/EFI/a rather long vendor's name/Loader number 7 of many.efi"]);
+        wanted.remove(7);
+        wanted.extend([r"\EFI\BOOT\BOOTX64.EFI".to_owned(), r"\EFI\debian\shimx64.efi".to_owned()]);
+        let mut found = super::super::efi_loaders(&*image.source()).unwrap();
+        found.sort();
+        wanted.sort();
+        assert_eq!(found, wanted, "{options}");
+    }
+    assert!(super::super::efi_loaders(&*Image::garbage(MIB).source()).unwrap().is_empty());
+}
