@@ -271,6 +271,101 @@ fn the_menu_captures_with_a_token_of_the_boot_line() {
     is_clone(&source, &target, &noise, CONTENTS);
 }
 
+/// The code that a console shows.
+fn code_in(text: &str) -> String {
+    let like = |word: &&str| word.len() == 9 && word.as_bytes()[4] == b'-';
+    text.split_whitespace().find(like).unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+}
+
+#[test]
+fn a_boot_line_without_a_token_waits_for_an_operator_and_then_does_what_is_approved() {
+    let server = Server::start();
+    let source = small();
+    Agent::of(&server).capture(&[&source.path], "genet", &[]).done();
+    let (target, noise) = target(source.size);
+    let conf = format!("mode=restore\nimage=genet\nserver={}\nkey={}\n", server.url(), server.key());
+    let boot = Boot::with(&conf);
+    let mut run = boot.start(&[&target.path]);
+    let asked = |run: &ramet_tests::agent::Running| run.stdout().contains("ramet agent approve");
+    assert!(run.runs_until(|| boot.file("nonce").len() == 32));
+    let start = Instant::now();
+    while !asked(&run) {
+        assert!(start.elapsed() < Duration::from_secs(60) && !run.has_ended(), "{}", run.stdout());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let code = code_in(&run.stdout());
+    server.ramet(&["agent", "approve", &code, "--restore", "genet"]).done();
+    let ended = run.wait().done();
+    says(&boot, &ended, &["restored genet@", "receipt signed by the server"]);
+    is_clone(&source, &target, &noise, &[(1, Kind::Ext)]);
+}
+
+#[test]
+fn a_job_for_which_there_is_nothing_lets_the_machine_start_from_its_disk() {
+    let server = Server::start();
+    let conf = |mode: &str| format!("mode={mode}\nserver={}\nkey={}\n", server.url(), server.key());
+    let boot = Boot::with(&conf("job"));
+    let disk = Disk::blank(MIB);
+    let ended = boot.end(&[&disk.path]).done();
+    says(&boot, &ended, &["nothing to do: "]);
+    assert_eq!(boot.file("then"), "reboot");
+    boot.set(&conf("inventory"));
+    let ended = boot.end(&[&disk.path]).done();
+    says(&boot, &ended, &["inventory of 1 disks"]);
+    let seen = server.ramet(&["agent", "ls", "--json"]).done().stdout;
+    assert!(seen.contains("\"disk.img\""), "{seen}");
+}
+
+#[test]
+fn an_operator_approves_what_a_menu_shows_and_the_machine_ends_by_itself() {
+    let server = Server::start();
+    let source = small();
+    let conf = format!("server={}\nkey={}\ntimeout.then=3\n", server.url(), server.key());
+    let boot = Boot::with(&conf);
+    let screen = boot.screen(&[&source.path]);
+    let shown = screen.waits_for("ramet agent approve");
+    assert!(shown.contains(&server.key()) && !shown.contains("genet"), "{shown}");
+    server.ramet(&["agent", "approve", &code_in(&shown), "--capture", "genet"]).done();
+    screen.waits_for("captured genet@");
+    let last = screen.waits_for("status=0");
+    assert!(last.starts_with("RAMET: captured genet@"), "{last}");
+    assert_eq!(boot.file("then"), "reboot");
+}
+
+#[test]
+fn a_pin_opens_the_images_that_it_is_for() {
+    let server = Server::start();
+    let source = small();
+    Agent::of(&server).capture(&[&source.path], "genet", &[]).done();
+    Agent::of(&server).capture(&[&source.path], "secret", &[]).done();
+    let said = server.ramet(&["pin", "add", "--scope", "restore", "--images", "gen*", "--expires", "1h"]).done().stdout;
+    let digits = |word: &&str| word.len() == 8 && word.bytes().all(|c| c.is_ascii_digit());
+    let pin = said.split_whitespace().find(digits).unwrap_or_else(|| panic!("no PIN in {said}"));
+    // Nobody pinned the identity: a person compares it.
+    let boot = Boot::with(&format!("server={}\n", server.url()));
+    let (target, noise) = target(source.size);
+    let screen = boot.screen(&[&target.path]);
+    let shown = screen.waits_for("Is it the same?");
+    assert!(shown.contains(&server.key()), "{shown}");
+    screen.press(&["y"]);
+    screen.waits_for("ramet agent approve");
+    screen.press(&["2"]);
+    screen.waits_for("or a PIN is typed here");
+    let wrong = if pin == "00000000" { "00000001" } else { "00000000" };
+    screen.enter(wrong);
+    screen.waits_for("checking the PIN");
+    screen.enter(pin);
+    let images = screen.waits_for("genet  ");
+    assert!(!images.contains("secret"), "{images}");
+    screen.press(&["Enter"]);
+    screen.waits_for("disk.img (32.0 MiB");
+    screen.press(&["Enter"]);
+    screen.waits_for("Everything on it will be lost.");
+    screen.enter("disk");
+    screen.waits_for("restored genet@");
+    is_clone(&source, &target, &noise, &[(1, Kind::Ext)]);
+}
+
 #[test]
 fn a_worker_that_waits_or_works_gives_a_pulse() {
     use std::io::Read as _;

@@ -250,7 +250,8 @@ fn plan(state: &State, lines: &[String], typed: &str, wrong: &str, frame: &mut F
 fn ended(words: &str, good: bool, then: Option<(Then, u64)>, frame: &mut Frame) -> &'static str {
     frame.put(TOP, LEFT, if good { "Done" } else { "It did not go through" }, Style::Bold);
     let mut row = TOP + 2;
-    for line in words.lines() {
+    // As on a console without a menu, so that a log of this one can be searched for it.
+    for line in format!("RAMET: {words}").lines() {
         row = prose(frame, row, line, Style::Plain) + 1;
     }
     if let Some((then, seconds)) = then {
