@@ -1,6 +1,7 @@
 //! Cards in a network namespace, against a real dnsmasq in another.
 
 use super::*;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
