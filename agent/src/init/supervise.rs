@@ -141,7 +141,9 @@ fn keep_worker(consoles: &Arc<Consoles>, watchdog: &mut Watchdog, told: &Setting
         stall: told.timeouts.stall,
         run: Path::new(mounts::RUN),
         well: &mut || {
-            watchdog.feed();
+            if let Some(patience) = watchdog.feed() {
+                times::mark(&format!("watchdog of {patience} s started"));
+            }
         },
         say: Arc::new(move |line| {
             if shown {
