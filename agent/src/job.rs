@@ -27,23 +27,26 @@ pub use unattended::{Done, code};
 
 use crate::cli::Exit;
 use ramet_wire::settings::{Mode, SettingError, Settings, Then};
+use std::sync::Arc;
 
 /// Does what the settings say and ends. A wrong argument is an ending too.
 #[must_use]
-pub fn run(settings: Result<Settings, SettingError>, here: &Here) -> Exit {
+pub fn run(settings: Result<Settings, SettingError>, here: Here) -> Exit {
+    let here = Arc::new(here);
     let ending = match settings {
         Err(error) => Ending {
             words: format!("{error}; correct the boot line or ramet.conf, nothing was done"),
             exit: Exit::Usage,
             then: Then::Wait,
         },
-        Ok(settings) => carry_out(&settings, here),
+        Ok(settings) => carry_out(&settings, &here),
     };
-    ending.tell(here);
+    here.screen().restore();
+    ending.tell(&here);
     ending.exit
 }
 
-fn carry_out(settings: &Settings, here: &Here) -> Ending {
+fn carry_out(settings: &Settings, here: &Arc<Here>) -> Ending {
     let ended = match settings.mode {
         Mode::Menu => return crate::menu::run(settings, here),
         Mode::Wait => {

@@ -17,6 +17,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The URL by which agents reach this server; none: the address it listens on.
     pub url: Option<String>,
+    /// Where boot files are served over plain HTTP; none: nowhere.
+    pub boot: Option<SocketAddr>,
+    /// The URL by which machines reach them; none: made of `url` or `boot`.
+    pub boot_url: Option<String>,
+    /// Where boot files are served over TFTP; none: nowhere.
+    pub tftp: Option<SocketAddr>,
     /// Bounds and waits.
     pub limits: Limits,
     /// The time of day; tests bring their own.
@@ -31,6 +37,9 @@ impl Config {
             state: state.into(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4433)),
             url: None,
+            boot: None,
+            boot_url: None,
+            tftp: None,
             limits: Limits::default(),
             clock: Clock::system(),
         }

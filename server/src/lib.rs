@@ -10,6 +10,7 @@
 //! ```
 
 pub mod backup;
+pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod config;

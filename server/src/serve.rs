@@ -3,6 +3,7 @@
 //! In: a `Config`. Out: a `Running` server, or the same application without a listener for local commands.
 //! Promise: it is reachable only once everything it needs is open; stopping lets running requests finish.
 
+use crate::boot::{self, Boot, Urls};
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::http::{App, router, runs};
@@ -56,6 +57,9 @@ pub enum StartError {
     /// The `--url`.
     #[error("reading --url")]
     Url(#[from] BadUrl),
+    /// The `--boot-url`.
+    #[error("--boot-url {0}")]
+    BootUrl(&'static str),
     /// The address.
     #[error("listening on {listen}")]
     Listen {
@@ -76,6 +80,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
+    boot: Option<SocketAddr>,
+    tftp: Option<SocketAddr>,
     url: String,
     fingerprint: Fingerprint,
     local_token: String,
@@ -90,7 +96,7 @@ pub struct Running {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn start(config: Config) -> Result<Running, StartError> {
+pub fn start(mut config: Config) -> Result<Running, StartError> {
     let state = State::open(&config.state)?;
     let listen = config.listen;
     let failed = |source| StartError::Listen { listen, source };
@@ -98,6 +104,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let socket = TcpListener::bind(listen).map_err(failed)?;
     let addr = socket.local_addr().map_err(failed)?;
     let runtime = runtime()?;
+    let extra = Extra::bind(&mut config, &runtime)?;
     let (app, local) = runtime.block_on(assemble(state, &config, addr))?;
     let tls = tls::server_config(app.identity.issue(&app.names)?)?;
     let handle = Handle::new();
@@ -113,6 +120,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let server = server.first_request_timeout(waits).acceptor(acceptor).handle(handle.clone());
     let task = runtime.spawn(server.serve(service));
     runtime.spawn(runs::watch(Arc::clone(&app)));
+    extra.spawn(&runtime, &app);
     drop(guard);
     let fingerprint = app.identity.fingerprint();
     let note = Note { url: app.names.local_url(), key: fingerprint, token: local.clone() };
@@ -121,7 +129,61 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     tracing::info!(%addr, url, key = %fingerprint, "listening");
     let grace = config.limits.grace;
     let (task, runtime, app) = (Some(task), Some(runtime), Some(app));
-    Ok(Running { addr, url, fingerprint, local_token: local, grace, handle, task, runtime, app })
+    let (boot, tftp) = (config.boot, config.tftp);
+    Ok(Running { addr, boot, tftp, url, fingerprint, local_token: local, grace, handle, task, runtime, app })
+}
+
+/// Listeners for boot files.
+struct Extra {
+    http: Option<TcpListener>,
+    tftp: Option<tokio::net::UdpSocket>,
+}
+
+impl Extra {
+    /// Binds what the config names, and writes the ports that it got back into it.
+    fn bind(config: &mut Config, runtime: &Runtime) -> Result<Self, StartError> {
+        let failed = |listen| move |source| StartError::Listen { listen, source };
+        let (mut http, mut tftp) = (None, None);
+        if let Some(listen) = &mut config.boot {
+            let socket = TcpListener::bind(*listen).map_err(failed(*listen))?;
+            *listen = socket.local_addr().map_err(failed(*listen))?;
+            http = Some(socket);
+        }
+        if let Some(listen) = &mut config.tftp {
+            let socket = runtime.block_on(tokio::net::UdpSocket::bind(*listen)).map_err(failed(*listen))?;
+            *listen = socket.local_addr().map_err(failed(*listen))?;
+            tftp = Some(socket);
+        }
+        Ok(Self { http, tftp })
+    }
+
+    fn spawn(self, runtime: &Runtime, app: &Arc<App>) {
+        if let Some(http) = self.http {
+            let serve = boot::serve_http(http, Arc::clone(app));
+            runtime.spawn(async move {
+                if let Err(error) = serve.await {
+                    tracing::error!(%error, "serving boot files");
+                }
+            });
+        }
+        if let Some(tftp) = self.tftp {
+            runtime.spawn(boot::tftp::serve(tftp, Arc::clone(app)));
+        }
+    }
+}
+
+/// What boot scripts name; they are the operator's words, never a request's.
+fn boot_urls(config: &Config, names: &Names, key: Fingerprint) -> Result<Urls, StartError> {
+    let url = |listen| boot::boot_url(config.boot_url.as_deref(), config.url.as_deref(), listen);
+    let boot = config.boot.map(url).transpose().map_err(StartError::BootUrl)?;
+    if config.boot.is_none() && config.boot_url.is_some() {
+        return Err(StartError::BootUrl("needs --boot-listen"));
+    }
+    let nameless = config.url.is_none() && names.listens_on_all();
+    if nameless && (config.boot.is_some() || config.tftp.is_some()) {
+        return Err(StartError::BootUrl("is not enough: boot scripts name this server by --url, which is not given"));
+    }
+    Ok(Urls { boot, server: names.base(None), key })
 }
 
 /// Threads for a server.
@@ -161,7 +223,9 @@ pub(crate) async fn assemble(
     for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
+    let urls = boot_urls(config, &names, identity.fingerprint())?;
     let app = App {
+        boot: Boot::new(urls, state.layout().boot()),
         identity,
         db,
         store,
@@ -200,6 +264,18 @@ impl Running {
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where boot files are served over HTTP.
+    #[must_use]
+    pub const fn boot_addr(&self) -> Option<SocketAddr> {
+        self.boot
+    }
+
+    /// Where boot files are served over TFTP.
+    #[must_use]
+    pub const fn tftp_addr(&self) -> Option<SocketAddr> {
+        self.tftp
     }
 
     /// How agents reach it: `--url`, else the listening address.

@@ -83,6 +83,12 @@ impl Layout {
         self.0.join("store")
     }
 
+    /// Boot files.
+    #[must_use]
+    pub fn boot(&self) -> PathBuf {
+        self.0.join("boot")
+    }
+
     fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }

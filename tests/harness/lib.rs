@@ -16,6 +16,7 @@ pub mod attach;
 pub mod bins;
 pub mod check;
 pub mod disk;
+pub mod machine;
 pub mod old;
 pub mod pattern;
 pub mod peer;

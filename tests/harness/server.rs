@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 pub struct Server {
     state: PathBuf,
     url: String,
+    more: Vec<String>,
     process: Option<Running>,
     // Dropped after the process has ended.
     _folder: Option<tempfile::TempDir>,
@@ -26,15 +27,36 @@ impl Server {
     pub fn start() -> Self {
         let folder = scratch();
         let state = folder.path().join("state");
-        let mut server = Self { _folder: Some(folder), state, process: None, url: String::new() };
+        let mut server = Self { _folder: Some(folder), state, process: None, url: String::new(), more: Vec::new() };
         server.run("127.0.0.1:0");
         server
+    }
+
+    /// A server that guests of QEMU's user network reach as [`Server::guest_url`]; from here it takes captures only,
+    /// because it names itself by that URL.
+    #[must_use]
+    pub fn for_guests() -> Self {
+        let folder = scratch();
+        let state = folder.path().join("state");
+        let port = free_port();
+        let more = ["--url".to_owned(), format!("https://10.0.2.2:{port}")].to_vec();
+        let mut server = Self { _folder: Some(folder), state, process: None, url: String::new(), more };
+        server.run(&format!("127.0.0.1:{port}"));
+        server.url = format!("https://127.0.0.1:{port}");
+        server
+    }
+
+    /// `https://10.0.2.2:PORT`
+    #[must_use]
+    pub fn guest_url(&self) -> String {
+        self.more.get(1).cloned().unwrap_or_default()
     }
 
     /// A server on this state folder, which stays.
     #[must_use]
     pub fn on(state: &Path) -> Self {
-        let mut server = Self { _folder: None, state: state.to_owned(), process: None, url: String::new() };
+        let mut server =
+            Self { _folder: None, state: state.to_owned(), process: None, url: String::new(), more: Vec::new() };
         server.run("127.0.0.1:0");
         server
     }
@@ -47,7 +69,7 @@ impl Server {
 
     fn run(&mut self, listen: &str) {
         let mut command = Command::new(&bins().server);
-        command.args(["serve", "--state", arg(&self.state), "--listen", listen]);
+        command.args(["serve", "--state", arg(&self.state), "--listen", listen]).args(&self.more);
         let mut process = Running::new(&mut command);
         let start = Instant::now();
         self.url = loop {
@@ -128,6 +150,11 @@ impl Server {
     pub fn token(&self, args: &[&str]) -> String {
         self.ramet(&[&["token", "add"], args].concat()).done().stdout.trim().to_owned()
     }
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Runs any command of `ramet`.

@@ -19,5 +19,5 @@ pub(super) fn run(args: &Menu) -> Exit {
     let keys = settings.as_ref().is_ok_and(|settings| settings.mode == Mode::Menu);
     let disks = args.disks.iter().map(PathBuf::from).collect();
     let here = Here::on_any_linux(disks, Box::new(Terminal::open(keys)));
-    job::run(settings, &here)
+    job::run(settings, here)
 }

@@ -68,10 +68,15 @@ pub fn wanted(words: &[String]) -> Option<Option<String>> {
     })
 }
 
+/// Devices that are never a boot medium, and of which a floppy drive without a disk takes seconds to say so.
+const NEVER: [&str; 5] = ["fd", "loop", "ram", "zram", "md"];
+
 /// Partitions after their disks: a hybrid image shows the same file system on both, and a CD has no partitions.
 fn block_devices() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let never = |name: &str| NEVER.contains(&name.trim_end_matches(|c: char| c.is_ascii_digit()));
+    names.retain(|name| !never(name));
     names.sort();
     names
 }

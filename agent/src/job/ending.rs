@@ -63,6 +63,12 @@ impl Stop {
 impl Ending {
     /// Writes what the supervisor reads, and says the line on every console.
     pub fn tell(&self, here: &Here) {
+        let line = self.note(here);
+        here.line(&line);
+    }
+
+    /// Writes what the supervisor reads, and returns the line.
+    pub fn note(&self, here: &Here) -> String {
         let line = format!("RAMET: {}", one_line(&self.words));
         let then = match self.then {
             Then::Reboot => "reboot",
@@ -75,7 +81,7 @@ impl Ending {
                 here.line(&format!("writing {name} for the supervisor: {error}"));
             }
         }
-        here.line(&line);
+        line
     }
 }
 

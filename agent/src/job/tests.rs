@@ -29,7 +29,7 @@ impl Screen for Paper {
 fn ended(line: &str) -> (Exit, String, String, String) {
     let (folder, paper) = (tempfile::tempdir().unwrap(), Paper::default());
     let here = Here::new(Some(folder.path().to_owned()), Stock::Named(Vec::new()), Box::new(paper.clone()));
-    let exit = run(from_cmdline(line).and_then(|raw| Settings::of(&raw)), &here);
+    let exit = run(from_cmdline(line).and_then(|raw| Settings::of(&raw)), here);
     let file = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().trim_end().to_owned();
     let shown = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     let last = shown.lines().last().unwrap_or_default().to_owned();

@@ -25,6 +25,9 @@ pub trait Screen: Send {
     /// The next key, if one is pressed before `timeout` has passed.
     fn read_key(&mut self, timeout: Duration) -> Option<Key>;
 
+    /// Gives a terminal back as it was found.
+    fn restore(&mut self) {}
+
     /// Nobody can press a key any more.
     fn is_closed(&self) -> bool {
         false
@@ -132,12 +135,16 @@ impl Screen for Terminal {
     fn is_closed(&self) -> bool {
         self.closed
     }
+
+    fn restore(&mut self) {
+        if let Some(before) = self.before.take() {
+            let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSANOW, &before);
+        }
+    }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
-        }
+        self.restore();
     }
 }

@@ -35,6 +35,14 @@ pub enum Command {
     Store(Store),
     /// Runs.
     Run(Run),
+    /// Boot files.
+    Boot(boot::Boot),
+    /// Armed machines.
+    Netboot(boot::Netboot),
+    /// Agents without a token.
+    Agent(boot::Agent),
+    /// PINs.
+    Pin(boot::Pin),
     /// A backup.
     Backup(Backup),
     /// The API's description.
@@ -56,6 +64,15 @@ pub struct Serve {
     /// URL by which agents reach this server (default: what they call it, if that is one of its names)
     #[argh(option)]
     pub url: Option<String>,
+    /// address and port for boot files over plain HTTP (default: none)
+    #[argh(option)]
+    pub boot_listen: Option<String>,
+    /// URL by which machines reach the boot files: http://HOST:PORT (default: the host of --url, else of the address)
+    #[argh(option)]
+    pub boot_url: Option<String>,
+    /// address and port for boot files over TFTP, read-only; the port that machines ask is 69 (default: none)
+    #[argh(option)]
+    pub tftp: Option<String>,
     /// bring back a backup into an empty state folder first
     #[argh(option)]
     pub restore: Option<PathBuf>,
@@ -106,8 +123,8 @@ macro_rules! reach {
         impl $name {
             /// Where the server is.
             #[must_use]
-            pub fn reach(&self) -> super::reach::Reach {
-                super::reach::Reach {
+            pub fn reach(&self) -> $crate::cli::reach::Reach {
+                $crate::cli::reach::Reach {
                     state: self.state.clone(),
                     server: self.server.clone(),
                     token: self.token.clone(),
@@ -139,6 +156,9 @@ macro_rules! group {
         }
     };
 }
+
+// Behind the macros that it uses.
+pub mod boot;
 
 group!(
     /// make, list and remove tokens

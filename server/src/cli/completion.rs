@@ -7,7 +7,7 @@ use super::{Fault, write};
 
 /// Every command with its options.
 pub(super) const WORDS: &[(&str, &[&str])] = &[
-    ("serve", &["--state", "--listen", "--url", "--restore", "--log-json"]),
+    ("serve", &["--state", "--listen", "--url", "--boot-listen", "--boot-url", "--tftp", "--restore", "--log-json"]),
     ("key", &["--state", "--server"]),
     ("token add", &["--scope", "--image", "--expires", "--once"]),
     ("token ls", &[]),
@@ -20,6 +20,21 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("store collect", &[]),
     ("run ls", &[]),
     ("run show", &[]),
+    ("boot install", &[]),
+    ("boot ls", &[]),
+    ("boot rm", &[]),
+    ("netboot arm", &["--mode", "--image", "--once", "--for", "--then", "--disk", "--name"]),
+    ("netboot ls", &[]),
+    ("netboot disarm", &[]),
+    (
+        "netboot dnsmasq",
+        &["--interface", "--boot-url", "--range", "--tftp", "--tftp-root", "--proxy", "--uefi", "--uefi-http"],
+    ),
+    ("agent ls", &[]),
+    ("agent approve", &["--capture", "--restore", "--then", "--disk"]),
+    ("pin add", &["--scope", "--images", "--expires"]),
+    ("pin ls", &[]),
+    ("pin rm", &[]),
     ("backup", &[]),
     ("openapi", &[]),
     ("completion", &[]),
@@ -29,7 +44,7 @@ pub(super) const REACH: &[&str] = &["--state", "--server", "--token", "--token-f
 
 /// Whether a command speaks to a server, and takes [`REACH`].
 pub(super) fn reaches(command: &str) -> bool {
-    !matches!(command, "serve" | "key" | "openapi" | "completion")
+    !matches!(command, "serve" | "key" | "openapi" | "completion" | "netboot dnsmasq")
 }
 
 pub(super) fn print(shell: &str) -> Result<(), Fault> {
@@ -68,7 +83,7 @@ fn bash() -> String {
     cases.push_str(&format!("    *) words=\"{} --version --help\" ;;\n", firsts().join(" ")));
     format!(
         "_ramet() {{\n  local words line=\"${{COMP_WORDS[*]:1:COMP_CWORD-1}}\"\n  case \"$line\" in\n{cases}  esac\n  \
-         case \"${{COMP_WORDS[COMP_CWORD-1]}}\" in --state|--restore|--token-file|backup) \
+         case \"${{COMP_WORDS[COMP_CWORD-1]}}\" in --state|--restore|--token-file|--tftp-root|install|backup) \
          COMPREPLY=($(compgen -f -- \"${{COMP_WORDS[COMP_CWORD]}}\")); return ;; esac\n  \
          COMPREPLY=($(compgen -W \"$words\" -- \"${{COMP_WORDS[COMP_CWORD]}}\"))\n}}\ncomplete -o filenames -F _ramet ramet\n"
     )
@@ -85,7 +100,8 @@ fn fish() -> String {
         let seen = command.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}"));
         let seen = seen.collect::<Vec<_>>().join("; and ");
         for option in options(command, own).split(' ') {
-            let value = if matches!(option, "--once" | "--json" | "--help" | "--log-json") { "" } else { " -r" };
+            let value =
+                if matches!(option, "--once" | "--proxy" | "--json" | "--help" | "--log-json") { "" } else { " -r" };
             lines.push_str(&format!("complete -c ramet -n '{seen}' -l {}{value}\n", &option[2..]));
         }
     }

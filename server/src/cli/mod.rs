@@ -4,6 +4,7 @@
 //! Promise: 0 done, 1 failed, 2 refused, 3 wrong usage; what a script reads is alone on stdout.
 
 pub mod args;
+mod boot;
 mod completion;
 mod reach;
 mod serve;
@@ -108,6 +109,10 @@ fn run(args: Args) -> Result<(), Fault> {
         Command::Image(image) => self::image(image.action),
         Command::Store(store) => self::store(store.action),
         Command::Run(run) => self::run_action(run.action),
+        Command::Boot(boot) => boot::boot(boot.action),
+        Command::Netboot(netboot) => boot::netboot(netboot.action),
+        Command::Agent(agent) => boot::agent(agent.action),
+        Command::Pin(pin) => boot::pin(pin.action),
         Command::Backup(args) => backup(&args),
         Command::Openapi(_) => write(&crate::openapi::text()),
         Command::Completion(args) => completion::print(&args.shell),

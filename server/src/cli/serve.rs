@@ -16,8 +16,11 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     let state = state.ok_or_else(|| Fault::Usage("which state folder? give --state DIR".to_owned()))?;
     log(args.log_json);
     let mut config = Config::new(state);
-    config.listen = address(&args.listen)?;
+    config.listen = address("--listen", &args.listen)?;
     config.url = args.url;
+    config.boot = args.boot_listen.map(|text| address("--boot-listen", &text)).transpose()?;
+    config.boot_url = args.boot_url;
+    config.tftp = args.tftp.map(|text| address("--tftp", &text)).transpose()?;
     if let Some(file) = &args.restore {
         let restored = crate::backup::restore(file, &config.state)?;
         tracing::info!(images = restored.images, key = %restored.key, "backup brought back; put the packs into store/packs");
@@ -28,6 +31,12 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     signals.thread_block().map_err(errno)?;
     let running = start(config)?;
     write(&format!("listening on https://{}\n", running.addr()))?;
+    if let Some(addr) = running.boot_addr() {
+        write(&format!("boot files on http://{addr}\n"))?;
+    }
+    if let Some(addr) = running.tftp_addr() {
+        write(&format!("boot files on tftp://{addr}\n"))?;
+    }
     let stopper = running.stopper();
     let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
         while let Ok(signal) = signals.wait() {
@@ -38,9 +47,9 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     running.wait().map_err(|source| Fault::Io { doing: "serving", source })
 }
 
-fn address(text: &str) -> Result<SocketAddr, Fault> {
+fn address(option: &str, text: &str) -> Result<SocketAddr, Fault> {
     let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
-    found.ok_or_else(|| Fault::Usage(format!("--listen {text:?} is not ADDRESS:PORT, or the name has no address")))
+    found.ok_or_else(|| Fault::Usage(format!("{option} {text:?} is not ADDRESS:PORT, or the name has no address")))
 }
 
 fn log(json: bool) {

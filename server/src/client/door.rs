@@ -6,7 +6,7 @@
 use super::ClientError;
 use super::pin::pinned_ca;
 use crate::config::Config;
-use crate::http::body::next;
+use crate::http::body::{Lines, next};
 use crate::http::{App, router};
 use crate::identity::tls::provider;
 use crate::serve::{assemble, runtime};
@@ -52,6 +52,12 @@ pub trait Door: Send + std::fmt::Debug {
     /// # Errors
     /// When there is no answer; an answer of any status is none.
     fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Reply, Broken>;
+
+    /// A `PUT` whose body of `size` bytes is read while it is sent.
+    ///
+    /// # Errors
+    /// As [`Door::send`], and those of reading.
+    fn upload(&self, path: &str, body: Box<dyn Read + Send>, size: u64) -> Result<Reply, Broken>;
 }
 
 /// A server over HTTPS.
@@ -106,10 +112,23 @@ impl Door for Remote {
         } else {
             self.agent.run(request.body(body)?)?
         };
-        let status = response.status().as_u16();
-        let body = response.into_body();
-        Ok(Reply { status, length: body.content_length(), body: Box::new(body.into_reader()) })
+        Ok(reply(response))
     }
+
+    fn upload(&self, path: &str, body: Box<dyn Read + Send>, size: u64) -> Result<Reply, Broken> {
+        let request = ureq::http::Request::builder()
+            .method("PUT")
+            .uri(format!("{}{path}", self.base))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-length", size);
+        Ok(reply(self.agent.run(request.body(ureq::SendBody::from_owned_reader(body.take(size)))?)?))
+    }
+}
+
+fn reply(response: ureq::http::Response<ureq::Body>) -> Reply {
+    let status = response.status().as_u16();
+    let body = response.into_body();
+    Reply { status, length: body.content_length(), body: Box::new(body.into_reader()) }
 }
 
 /// The state folder itself, while no server runs on it.
@@ -139,12 +158,34 @@ impl Local {
 
 impl Door for Local {
     fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Reply, Broken> {
+        self.ask(Request::builder().method(method).uri(path), Body::from(body))
+    }
+
+    fn upload(&self, path: &str, mut body: Box<dyn Read + Send>, size: u64) -> Result<Reply, Broken> {
+        let (to, from) = tokio::sync::mpsc::channel(4);
+        // Ends when the file does, or when nobody listens any more; what is missing then, the router notices.
+        let read = move || loop {
+            let mut piece = vec![0; 256 << 10];
+            match body.read(&mut piece) {
+                Ok(count @ 1..) => {
+                    piece.truncate(count);
+                    if to.blocking_send(piece.into()).is_err() {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        };
+        std::thread::Builder::new().name("upload".into()).spawn(read)?;
+        let request = Request::builder().method("PUT").uri(path).header(header::CONTENT_LENGTH, size);
+        self.ask(request, Body::new(Lines(from)))
+    }
+}
+
+impl Local {
+    fn ask(&self, request: axum::http::request::Builder, body: Body) -> Result<Reply, Broken> {
         let runtime = self.runtime.as_ref().ok_or("the folder is closed")?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Body::from(body))?;
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.token)).body(body)?;
         let Ok(response) = runtime.block_on(self.router.clone().call(request));
         let status = response.status().as_u16();
         let length = response.headers().get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());

@@ -3,6 +3,7 @@
 //! In: what an operator wants. Out: the server's answer as the wire's types.
 //! Promise: the same requests go to a running server over pinned TLS and, when none runs, straight into its router.
 
+mod boot;
 mod door;
 pub mod pin;
 
@@ -251,21 +252,37 @@ impl Operator {
     }
 
     fn ask(&self, what: &str, method: &str, path: &str, body: Vec<u8>) -> Result<Reply, ClientError> {
-        let reply = self.door.send(method, path, body);
-        let reply = reply.map_err(|source| ClientError::Away { what: what.to_owned(), source })?;
-        if (200..300).contains(&reply.status) {
-            return Ok(reply);
-        }
-        let status = reply.status;
-        let error: Result<ApiError, _> = read_json(what, reply);
-        let ApiError { kind, message } = error.unwrap_or_else(|_| ApiError {
-            kind: ErrorKind::Unknown,
-            message: format!("the answer has status {status}"),
-        });
-        // The words may come from a stranger: they go to a terminal.
-        let message = crate::text::clean(&message, 2000);
-        Err(ClientError::Answer { what: what.to_owned(), kind, message })
+        judge(what, self.door.send(method, path, body))
     }
+
+    /// A file, streamed.
+    fn upload(
+        &self,
+        what: &str,
+        path: &str,
+        body: impl Read + Send + 'static,
+        size: u64,
+    ) -> Result<Reply, ClientError> {
+        judge(what, self.door.upload(path, Box::new(body), size))
+    }
+}
+
+fn judge(what: &str, reply: Result<Reply, door::Broken>) -> Result<Reply, ClientError> {
+    let reply = reply.map_err(|source| ClientError::Away { what: what.to_owned(), source })?;
+    if (200..300).contains(&reply.status) {
+        return Ok(reply);
+    }
+    let status = reply.status;
+    let error: Result<ApiError, _> = read_json(what, reply);
+    let ApiError { kind, message } = error
+        .unwrap_or_else(|_| ApiError { kind: ErrorKind::Unknown, message: format!("the answer has status {status}") });
+    // The words may come from a stranger: they go to a terminal.
+    let message = crate::text::clean(&message, 2000);
+    Err(ClientError::Answer { what: what.to_owned(), kind, message })
+}
+
+fn refused(what: &str, message: &str) -> ClientError {
+    ClientError::Answer { what: what.to_owned(), kind: ErrorKind::Refused, message: message.to_owned() }
 }
 
 /// The server would not find it; a path must not be made of it.
@@ -273,8 +290,7 @@ fn check_id(what: &str, id: &str) -> Result<(), ClientError> {
     if !id.is_empty() && id.bytes().all(|c| c.is_ascii_hexdigit()) {
         return Ok(());
     }
-    let message = "an id is made of hex digits".to_owned();
-    Err(ClientError::Answer { what: what.to_owned(), kind: ErrorKind::Refused, message })
+    Err(refused(what, "an id is made of hex digits"))
 }
 
 fn shape(what: &str, source: io::Error) -> ClientError {

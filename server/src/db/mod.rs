@@ -242,6 +242,12 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     step.commit()
 }
 
+/// The schema in an empty database, for tests of queries.
+#[cfg(test)]
+pub fn testing(connection: &mut Connection) {
+    migrate(connection, 0).expect("the schema is good");
+}
+
 /// Whether a file is a database of this program that is whole, for a restore.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod agents;
 pub mod auth;
 pub mod body;
+pub mod boot;
 pub mod chunks;
 pub mod error;
 pub mod images;
@@ -18,6 +19,7 @@ pub mod routes;
 pub mod runs;
 pub mod tokens;
 
+use crate::boot::Boot;
 use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
@@ -68,6 +70,8 @@ pub struct App {
     pub pin_key: PinKey,
     /// Names and URLs.
     pub names: Names,
+    /// Boot files, and what machines are told at their start.
+    pub boot: Boot,
     /// Bounds.
     pub limits: Limits,
     /// The time of day.
@@ -189,7 +193,7 @@ async fn bounded(
     let max = match gate.route.takes {
         Takes::Nothing => return Ok((Body::empty(), None)),
         // The handler checks the length: it answers with the pack's name.
-        Takes::Pack => return Ok((body, None)),
+        Takes::Pack | Takes::File => return Ok((body, None)),
         Takes::Bytes(max) => max,
     };
     if length.is_some_and(|length| length > max as u64) {

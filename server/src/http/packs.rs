@@ -122,7 +122,7 @@ fn reader(app: &Arc<App>, name: PackName) -> ReadBlock {
 }
 
 /// First byte and count of a `Range` header that asks for one range inside `len` bytes (RFC 9110, 14.1.2).
-fn one_range(value: &HeaderValue, len: u64) -> Option<(u64, u64)> {
+pub(crate) fn one_range(value: &HeaderValue, len: u64) -> Option<(u64, u64)> {
     let text = value.to_str().ok()?.strip_prefix("bytes=")?;
     let (first, last) = text.split_once('-')?;
     let number = |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();

@@ -5,7 +5,7 @@
 
 use super::App;
 use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
-use super::{admin, agents, chunks, images, netboot, packs, pins, receipts, runs, tokens};
+use super::{admin, agents, boot, chunks, images, netboot, packs, pins, receipts, runs, tokens};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -47,6 +47,8 @@ pub enum Takes {
     Bytes(usize),
     /// A pack, with a content-length; streamed.
     Pack,
+    /// A boot file, with a content-length; streamed.
+    File,
 }
 
 /// One row.
@@ -264,6 +266,21 @@ pub static ROUTES: &[Route] = &[
     ),
     row(Verb::Delete, "/v1/netboot/{mac}", &[Admin], Takes::Nothing, || delete(netboot::disarm)).doc(
         "Disarms a machine, and takes back a token that it was given and has not used",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Put, "/v1/boot/{name}", &[Admin], Takes::File, || put(boot::put)).doc(
+        "A boot file of a build; its build.json, sent last, installs what was sent",
+        "binary",
+        (200, "Installed"),
+    ),
+    row(Verb::Get, "/v1/boot", &[Admin], Takes::Nothing, || get(boot::list)).doc(
+        "The installed boot files",
+        "",
+        (200, "Installed"),
+    ),
+    row(Verb::Delete, "/v1/boot", &[Admin], Takes::Nothing, || delete(boot::remove)).doc(
+        "Removes the installed boot files",
         "",
         (204, ""),
     ),

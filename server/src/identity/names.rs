@@ -75,6 +75,12 @@ impl Names {
         }
     }
 
+    /// It listens on all addresses, so that none of them is its name.
+    #[must_use]
+    pub const fn listens_on_all(&self) -> bool {
+        self.listen.ip().is_unspecified()
+    }
+
     fn has(&self, name: &str) -> bool {
         self.all.iter().any(|own| own.eq_ignore_ascii_case(name))
     }

@@ -143,10 +143,26 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("fetched", Text, "RFC 3339: its boot script was fetched last"),
         ],
     ),
+    schema(
+        "Installed",
+        "Boot files on the server",
+        &[
+            field("version", Text, "the agent's version; empty when nothing is installed"),
+            field("kernel", Text, "the kernel's version"),
+            field("built", Integer, "when it was built, seconds since 1970"),
+            field("files", List(&Of("BootFile")), "the files"),
+        ],
+    ),
+    schema(
+        "BootFile",
+        "One boot file",
+        &[field("name", Text, "its name"), field("size", Integer, "bytes"), field("sha256", Text, "64 hex digits")],
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
+    use crate::boot::files::{BootFile, Installed};
     use crate::openapi::schemas::tests::keys;
     use ramet_wire::ImageGlob;
     use ramet_wire::agents::*;
@@ -202,6 +218,9 @@ mod tests {
             name: text(),
         };
         keys("Arm", &arm);
+        let file = BootFile { name: text(), size: 1, sha256: text() };
+        keys("BootFile", &file);
+        keys("Installed", Installed { version: text(), kernel: text(), built: 1, files: vec![file] });
         keys("Armed", Armed { mac: Mac([2; 6]), arm, expires: Some(text()), fetched: None });
     }
 }

@@ -63,6 +63,7 @@ fn operation(route: &Route) -> OperationBuilder {
         let about = match route.takes {
             Takes::Bytes(most) => format!("at most {most} bytes"),
             Takes::Pack => format!("with a content-length of at most {} bytes", ramet_wire::pack::PACK_MAX),
+            Takes::File => format!("with a content-length of at most {} bytes", crate::boot::files::FILE_MAX),
             Takes::Nothing => String::new(),
         };
         let (kind, content) = content(route.request);

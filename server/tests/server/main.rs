@@ -8,6 +8,7 @@
 mod agents;
 mod auth;
 mod backup;
+mod boot;
 mod captures;
 mod commands;
 mod harness;

@@ -58,12 +58,11 @@ impl Loader {
     fn new(folder: &Path, record: &Path) -> io::Result<Self> {
         // Without this the index would be empty, and no card found, without a word.
         std::fs::metadata(folder.join("modules.dep"))?;
-        Ok(Self {
-            index: Index::read(folder)?,
-            states: Mutex::default(),
-            changed: Condvar::new(),
-            record: record.to_owned(),
-        })
+        let index = Index::read(folder)?;
+        if index.names().next().is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "modules.dep names no module"));
+        }
+        Ok(Self { index, states: Mutex::default(), changed: Condvar::new(), record: record.to_owned() })
     }
 
     /// Loads what `name` means, a module or an alias, with all that it needs. Returns how many files went in.

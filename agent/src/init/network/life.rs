@@ -236,7 +236,7 @@ fn ready(network: &Network, name: &str) -> Option<Ready> {
 /// A lease without a route is the likeliest reason, where there is one.
 fn explain(setup: Option<&Setup>, error: String) -> String {
     let no_route = setup.is_some_and(|setup| setup.routes.iter().all(|(_, bits, _)| *bits > 0));
-    if no_route && error.contains("unreachable") {
+    if no_route && error.contains("does not answer") {
         return format!("{error}; the DHCP server names no router: add one, or give it with clone.ip");
     }
     error

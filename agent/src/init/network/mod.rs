@@ -144,9 +144,7 @@ impl Network {
             inner.cards.keys().filter(|name| cards.iter().all(|card| card.name != **name)).cloned().collect();
         for name in gone {
             inner.cards.remove(&name);
-            if inner.winner.as_ref() == Some(&name) {
-                inner.winner = None;
-            }
+            inner.dethrone(&name);
         }
         for card in cards {
             let known = inner.cards.get(&card.name).is_some_and(|entry| entry.seen.mac == card.mac);
@@ -164,8 +162,15 @@ impl Network {
         let mut inner = self.lock();
         let Some(entry) = inner.cards.get_mut(name) else { return };
         let new = entry.seen.state != state;
+        let broke = entry.seen.link && !link;
         entry.seen.link = link;
         state.clone_into(&mut entry.seen.state);
+        if broke {
+            // Its way to the server must be found again, and another card may have one now.
+            entry.generation += 1;
+            entry.seen.server = None;
+            inner.dethrone(name);
+        }
         self.publish(&mut inner);
         drop(inner);
         if new {
@@ -225,9 +230,7 @@ impl Network {
         if moved {
             entry.generation += 1;
             entry.seen.server = None;
-            if won {
-                inner.winner = None;
-            }
+            inner.dethrone(name);
         }
         self.publish(&mut inner);
         Ok(())
@@ -236,19 +239,13 @@ impl Network {
     /// The server was tried over card `name`; the first that succeeds wins.
     fn tried(&self, name: &str, generation: u64, result: Result<(), String>) {
         let mut inner = self.lock();
-        let free = inner.winner.is_none();
         let Some(entry) = inner.cards.get_mut(name).filter(|entry| entry.generation == generation) else { return };
         let reached = result.is_ok();
         let known = entry.seen.server.as_deref() == Some(REACHED);
         let failed = result.err();
         let news = failed.clone().filter(|failed| entry.seen.server.as_ref() != Some(failed));
-        if reached && free {
-            let setup = entry.setup.clone().unwrap_or_default();
-            let index = entry.index;
-            if let Ok(mut netlink) = Netlink::open() {
-                let _ = setup.routes(index, WINNER, &mut |route| netlink.add_route(route));
-            }
-            inner.winner = Some(name.to_owned());
+        if reached && inner.winner.is_none() {
+            inner.crown(name);
         }
         if let Some(failed) = failed
             && let Some(entry) = inner.cards.get_mut(name)
@@ -286,6 +283,37 @@ impl Network {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// This card carries the run from now on.
+    fn crown(&mut self, name: &str) {
+        let Some(entry) = self.cards.get(name) else { return };
+        if let (Some(setup), Ok(mut netlink)) = (&entry.setup, Netlink::open()) {
+            // A route that the kernel refuses was refused with the other metric, too, and that was told.
+            let _ = setup.routes(entry.index, WINNER, &mut |route| netlink.add_route(route));
+        }
+        self.winner = Some(name.to_owned());
+    }
+
+    /// This card carries the run no longer; another one that reaches the server does, if there is one.
+    fn dethrone(&mut self, name: &str) {
+        if self.winner.as_deref() != Some(name) {
+            return;
+        }
+        self.winner = None;
+        let entry = self.cards.get(name);
+        if let (Some((entry, setup)), Ok(mut netlink)) =
+            (entry.and_then(|entry| Some((entry, entry.setup.as_ref()?))), Netlink::open())
+        {
+            let _ = setup.routes(entry.index, WINNER, &mut |route| netlink.del_route(route));
+        }
+        let reaches = |entry: &&Entry| entry.seen.server.as_deref() == Some(REACHED) && entry.seen.name != name;
+        let next = self.cards.values().find(reaches).map(|entry| entry.seen.name.clone());
+        if let Some(next) = next {
+            self.crown(&next);
+        }
     }
 }
 

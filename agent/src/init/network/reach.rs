@@ -3,6 +3,7 @@
 //! In: a card with an address, the server's URL, the pinned key. Out: yes, or a sentence that says why not.
 //! Promise: the question leaves over that card and no other; nothing but a TLS handshake is sent.
 
+use super::report::OTHER_KEY;
 use crate::transfer::TransferError;
 use crate::transfer::client::split_url;
 use crate::transfer::pin;
@@ -52,7 +53,7 @@ fn identity(host: &str, port: u16, key: Option<Fingerprint>, tcp: TcpStream, url
     let found = found.key.fingerprint();
     match key {
         Some(key) if key != found => Err(format!(
-            "{url} has the key {found}, pinned is {key}; if the server is the right one, correct clone.key or build \
+            "{url} has the key {found}{OTHER_KEY}{key}; if the server is the right one, correct clone.key or build \
              the boot image anew"
         )),
         _ => Ok(()),

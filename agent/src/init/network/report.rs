@@ -41,6 +41,9 @@ pub struct CardSeen {
 /// The word for a server that answers with the right key.
 pub const REACHED: &str = "reached";
 
+/// In the sentence of a server that is not the pinned one.
+pub(super) const OTHER_KEY: &str = ", pinned is ";
+
 /// Where the supervisor writes it.
 #[must_use]
 pub fn file() -> PathBuf {
@@ -65,6 +68,11 @@ pub fn wait(timeouts: &Timeouts, beat: &mut dyn FnMut()) -> Result<(), String> {
         let seen = seen().unwrap_or_default();
         if seen.cards.iter().any(|card| card.server.as_deref() == Some(REACHED)) {
             return Ok(());
+        }
+        // Another key is no accident that passes.
+        let refused = |card: &CardSeen| card.server.as_ref().is_some_and(|server| server.contains(OTHER_KEY));
+        if seen.cards.iter().any(refused) {
+            return Err(sentence(&seen));
         }
         let addressed = seen.cards.iter().any(|card| card.address.is_some());
         let patience = timeouts.link + timeouts.lease + if addressed { timeouts.server } else { Duration::ZERO };

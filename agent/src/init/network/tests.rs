@@ -88,6 +88,13 @@ impl Lan {
     }
 }
 
+/// The other side is there: it refuses a connection, which takes a packet in each direction.
+fn answers(address: &str) {
+    let address = std::net::SocketAddr::new(address.parse().unwrap(), 9);
+    let error = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
 struct Quiet;
 
 impl Listener for Quiet {
@@ -131,7 +138,7 @@ fn a_lease_gives_address_routes_and_name_servers() {
     let seen = state_with(&network, "c0", " by DHCP from 10.9.0.1");
     let address = seen.address.unwrap();
     assert!(address.starts_with("10.9.0.1") && address.ends_with("/24"), "{address}");
-    until("the card carries the run", || sh("ip route").contains("metric 10").then_some(()));
+    until("the card carries the run", || sh("ip route").contains("metric 10 ").then_some(()));
     let routes = sh("ip route");
     assert!(routes.contains("default via 10.9.0.1 dev c0 proto dhcp metric 10 onlink"), "{routes}");
     assert!(routes.contains("10.9.0.0/24 dev c0 proto dhcp scope link metric 10"), "{routes}");
@@ -143,7 +150,7 @@ fn a_lease_gives_address_routes_and_name_servers() {
     let leases = std::fs::read_to_string(lan.folder.path().join("leases")).unwrap();
     let mac = seen.mac.to_string();
     assert!(leases.trim_end().ends_with(&format!(" 01:{mac}")), "{leases}");
-    sh("ping -c1 -W2 10.9.0.1");
+    answers("10.9.0.1");
     let report: Seen = serde_json::from_slice(&std::fs::read(lan.folder.path().join("net.json")).unwrap()).unwrap();
     assert_eq!(report, network.seen());
 }
@@ -154,7 +161,7 @@ fn a_lease_is_renewed_with_its_own_server() {
         return;
     }
     let mut lan = Lan::new();
-    lan.dnsmasq(&format!("{RANGE} --dhcp-option-force=58,0,0,0,2 --dhcp-option-force=59,0,0,0,20"));
+    lan.dnsmasq(&format!("{RANGE} --dhcp-option-force=58,2 --dhcp-option-force=59,20"));
     let network = lan.start("");
     let before = state_with(&network, "c0", " by DHCP").address;
     until("two renewals", || (lan.log().matches("DHCPACK(s0)").count() >= 3).then_some(()));
@@ -168,7 +175,7 @@ fn an_address_that_is_taken_back_is_replaced() {
         return;
     }
     let mut lan = Lan::new();
-    lan.dnsmasq(&format!("{RANGE} --dhcp-option-force=58,0,0,0,2 --dhcp-option-force=59,0,0,0,4"));
+    lan.dnsmasq(&format!("{RANGE} --dhcp-option-force=58,2 --dhcp-option-force=59,4"));
     let network = lan.start("");
     let before = state_with(&network, "c0", " by DHCP").address.unwrap();
     std::fs::remove_file(lan.folder.path().join("leases")).unwrap();
@@ -177,7 +184,7 @@ fn an_address_that_is_taken_back_is_replaced() {
     assert!(lan.log().contains("DHCPNAK"), "{}", lan.log());
     let addresses = sh("ip -4 addr show dev c0");
     assert!(addresses.contains(&new) && !addresses.contains(&before), "{addresses}");
-    until("it carries the run again", || sh("ip route").contains("metric 10").then_some(()));
+    until("it carries the run again", || sh("ip route").contains("metric 10 ").then_some(()));
 }
 
 #[test]
@@ -231,7 +238,7 @@ fn a_lease_without_a_route_is_named_and_its_server_unreachable() {
     let network = lan.start("clone.server=https://10.200.0.1:8443");
     state_with(&network, "c0", ", without a route to other networks");
     let why = until("the server's sentence", || card(&network, "c0").server);
-    assert!(why.contains("unreachable") && why.contains("names no router"), "{why}");
+    assert!(why.contains("does not answer") && why.contains("names no router"), "{why}");
 }
 
 #[test]
@@ -291,7 +298,7 @@ fn a_fixed_address_needs_no_dhcp_server() {
     let network = lan.start("clone.ip=10.9.0.7/24,10.9.0.1,10.9.0.53");
     state_with(&network, "c0", "10.9.0.7/24 by clone.ip");
     until("the card carries the run", || sh("ip route").contains("default via 10.9.0.1").then_some(()));
-    sh("ping -c1 -W2 10.9.0.1");
+    answers("10.9.0.1");
     let resolv = std::fs::read_to_string(lan.folder.path().join("resolv.conf")).unwrap();
     assert_eq!(resolv, "nameserver 10.9.0.53\n");
 }
@@ -306,7 +313,7 @@ fn a_fixed_address_of_ipv6_works() {
     let network = lan.start("clone.ip=fd09::7/64,fd09::1");
     state_with(&network, "c0", "fd09::7/64 by clone.ip");
     until("the card carries the run", || sh("ip -6 route").contains("default via fd09::1").then_some(()));
-    sh("ping -6 -c1 -W2 fd09::1");
+    answers("fd09::1");
 }
 
 #[test]
@@ -339,8 +346,7 @@ fn cards_that_come_and_go_are_followed() {
         return;
     }
     let mut lan = Lan::new();
-    sh("ip link add c1 type veth peer name d1; ip link del c1");
-    lan.dnsmasq(RANGE);
+    lan.dnsmasq(&format!("{RANGE} --dhcp-option=6,10.9.0.1"));
     let network = lan.start("");
     state_with(&network, "c0", " by DHCP");
     sh("ip link del c0");

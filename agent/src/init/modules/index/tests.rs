@@ -57,12 +57,23 @@ fn modprobe(root: &Path, version: &str, names: &[&str]) -> Vec<Vec<PathBuf>> {
     names.iter().map(one).collect()
 }
 
+/// kmod 30 reads only the first `softdep` line of a module (btrfs has four); with several, ours loads more than it does.
 fn agrees(names: &[&str]) {
     let (root, version) = kernel();
-    let index = Index::read(&root.join("lib/modules").join(version)).unwrap();
+    let folder = root.join("lib/modules").join(version);
+    let index = Index::read(&folder).unwrap();
+    let text = std::fs::read_to_string(folder.join("modules.softdep")).unwrap();
+    let of = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().replace('-', "_");
+    let several = |name: &str| text.lines().filter(|line| of(line) == name).count() > 1;
     for (name, wanted) in names.iter().zip(modprobe(root, version, names)) {
-        let plan: Vec<PathBuf> = index.plan(name).into_iter().map(|file| file.path).collect();
-        assert_eq!(plan, wanted, "{name}");
+        let plan = index.plan(name);
+        let files: Vec<PathBuf> = plan.iter().map(|file| file.path.clone()).collect();
+        if plan.iter().any(|file| several(&file.name)) {
+            let both: Vec<PathBuf> = files.into_iter().filter(|file| wanted.contains(file)).collect();
+            assert_eq!(both, wanted, "{name}");
+        } else {
+            assert_eq!(files, wanted, "{name}");
+        }
     }
 }
 
