@@ -36,10 +36,10 @@ impl Agent {
         }
         let bytes = std::fs::read(path).doing(what)?;
         let elf = Elf::open(&bytes[..]).map_err(|error| refuse(error.to_string()))?;
-        let program = elf.program().map_err(|error| refuse(error.to_string()))?;
-        if !program.x86_64 || !program.executable {
+        if !elf.is_x86_64_program() {
             return Err(refuse("it is no program for x86-64".to_owned()));
         }
+        let program = elf.program().map_err(|error| refuse(error.to_string()))?;
         if program.interpreter || program.needs_libraries {
             return Err(refuse("it is linked dynamically, and there are no libraries in the initramfs".to_owned()));
         }

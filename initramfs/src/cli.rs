@@ -8,6 +8,7 @@ use crate::conf::Wishes;
 use crate::error::chain;
 use crate::kernel::Origin;
 use crate::menu::CMDLINE;
+use crate::modules::Set;
 use crate::output::Report;
 use crate::uki::Signer;
 use crate::yard::{self, Order, Part};
@@ -256,7 +257,14 @@ fn tell(report: &Report, json: bool) {
         report.set
     );
     for (name, made) in &report.files {
-        say!("{name}: {}", mib(made.size));
+        match report.set.parse::<Set>() {
+            // Firmware comes on top of what the set may take.
+            Ok(set) if name == "initramfs.zst" && made.size > set.bytes_max() => {
+                say!("{name}: {}, more than the {} of set {}", mib(made.size), mib(set.bytes_max()), set.name());
+            }
+            Ok(set) if name == "initramfs.zst" => say!("{name}: {} of {}", mib(made.size), mib(set.bytes_max())),
+            _ => say!("{name}: {}", mib(made.size)),
+        }
     }
     let files: usize = report.missing_firmware.values().map(Vec::len).sum();
     if files > 0 {

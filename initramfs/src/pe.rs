@@ -234,7 +234,7 @@ mod tests {
         assert!(matches!(spoil(0x98 + 240 + 20, 0xffff_ff00), PeError::Outside(0, ..)));
         assert!(matches!(spoil(0x98 + 240 + 12, 0xffff_ff00), PeError::Long(_)));
         let many = [(".a", &b"x"[..]); 20];
-        assert_eq!(with_sections(&image(), &many), Err(PeError::Room(20, 13)));
+        assert_eq!(with_sections(&image(), &many), Err(PeError::Room(20, 14)));
     }
 
     proptest::proptest! {

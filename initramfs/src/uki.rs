@@ -76,7 +76,7 @@ impl Signer {
         let mut sbsign = command("signing ramet.efi", "sbsign")?;
         sbsign.arg("--key").arg(&self.key).arg("--cert").arg(&self.cert).arg("--output").arg(&signed).arg(&plain);
         run(what, &mut sbsign)?;
-        // sbsign signs with any key beside any certificate.
+        // As firmware will, before a machine stands in front of somebody.
         let check = || format!("checking the signature of ramet.efi with {}", self.cert.display());
         run(check, command("checking ramet.efi", "sbverify")?.arg("--cert").arg(&self.cert).arg(&signed))?;
         std::fs::read(&signed).doing(what)

@@ -21,7 +21,7 @@ pub fn tables(all: &Modules, chosen: &Chosen<'_>) -> Vec<(&'static str, Vec<u8>)
         }
         dep.push('\n');
         for pattern in &module.info.aliases {
-            let _ = writeln!(alias, "alias {} {name}", underscored(pattern));
+            let _ = writeln!(alias, "alias {} {name}", pattern);
         }
         for rule in &module.info.softdeps {
             let _ = writeln!(softdep, "softdep {name} {rule}");
@@ -34,28 +34,4 @@ pub fn tables(all: &Modules, chosen: &Chosen<'_>) -> Vec<(&'static str, Vec<u8>)
         ("modules.builtin", all.builtin_list.clone()),
         ("modules.builtin.modinfo", all.builtin_info.clone()),
     ]
-}
-
-/// As depmod writes a pattern: `-` becomes `_`, except between brackets, where it means a range.
-fn underscored(pattern: &str) -> String {
-    let mut inside = false;
-    let change = |c: char| {
-        inside = match c {
-            '[' => true,
-            ']' => false,
-            _ => inside,
-        };
-        if c == '-' && !inside { '_' } else { c }
-    };
-    pattern.chars().map(change).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dash_is_a_range_between_brackets_and_an_underscore_elsewhere() {
-        assert_eq!(underscored("usb:v1-[0-9a]-x"), "usb:v1_[0-9a]_x");
-    }
 }
