@@ -365,8 +365,8 @@ mod tests {
     #[test]
     fn a_set_is_served_when_all_of_it_is_there_and_is_what_the_build_says() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two): ([(&str, &[u8]); 2], [(&str, &[u8]); 2]) =
-            ([("vmlinuz", b"k1"), ("initramfs.zst", b"i1")], [("vmlinuz", b"k2"), ("initramfs.zst", b"i2")]);
+        let one: [(&str, &[u8]); 2] = [("vmlinuz", b"k1"), ("initramfs.zst", b"i1")];
+        let two: [(&str, &[u8]); 2] = [("vmlinuz", b"k2"), ("initramfs.zst", b"i2")];
         assert!(Set::current(dir.path()).unwrap().is_none());
         send(dir.path(), &one[..1]);
         assert!(install(dir.path(), &build(&one, ""), "01").is_err(), "the initramfs was not sent");

@@ -212,6 +212,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("finished", Text, "RFC 3339"),
             field("seconds", Number, "from plan to the last read-back"),
             field("fetched_bytes", Integer, "bytes fetched from the store"),
+            maybe("notes", List(&Text), "what else was done or could not be"),
             field("disks", List(&Any), "disks with proof and spaces"),
         ],
         open: true,

@@ -248,8 +248,8 @@ fn a_window_is_sent_at_once_and_again_from_where_something_was_lost() {
     let server = serving();
     install(&server);
     let addr = server.running().tftp_addr().unwrap();
-    let mut asker = Asker::ask(addr, "vmlinuz", "blksize\01000\0windowsize\04\0tsize\00\0timeout\01\0");
-    assert_eq!(asker.hear(), b"\0\x06blksize\01000\0windowsize\04\0tsize\03000000\0timeout\x001\0");
+    let mut asker = Asker::ask(addr, "vmlinuz", "blksize\x001000\0windowsize\x004\0tsize\x000\0timeout\x001\0");
+    assert_eq!(asker.hear(), b"\0\x06blksize\x001000\0windowsize\x004\0tsize\x003000000\0timeout\x001\0");
     assert_ne!(asker.peer, addr, "a transfer has a port of its own");
     asker.ack(0);
     let number = |bytes: &[u8]| u16::from_be_bytes([bytes[2], bytes[3]]);
