@@ -62,6 +62,7 @@ fn first(settings: &Settings, here: &Here) -> State {
     let machine = crate::capture::source::this_machine();
     let names: Vec<String> = machine.vendor.into_iter().chain(machine.product).collect();
     let mut state = State::new(names.join(" "), settings.server.clone());
+    state.guest = here.guest;
     state.medium = here.store().is_some();
     state.name = settings.image.as_ref().map(|image| image.name.to_string()).unwrap_or_default();
     state.patience = settings.timeouts.then.as_secs();

@@ -44,7 +44,7 @@ impl Consoles {
     #[must_use]
     pub fn open_all() -> Self {
         let active = std::fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-        let mut terminals: Vec<Terminal> = names(&active).filter_map(|name| Terminal::open(name)).collect();
+        let mut terminals: Vec<Terminal> = names(&active).filter_map(Terminal::open).collect();
         if terminals.is_empty() {
             terminals.extend(Terminal::open("console"));
         }

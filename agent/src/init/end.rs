@@ -14,8 +14,6 @@ use std::time::Duration;
 
 /// How long unwritten data may take to reach the disks.
 const SYNC: Duration = Duration::from_secs(30);
-/// Where the worker writes what shall follow: `reboot`, `poweroff` or `wait`.
-pub const THEN: &str = "/run/ramet/then";
 
 /// What follows: the worker's word, then `clone.then`, then a restart after success and nothing else.
 #[must_use]
@@ -23,7 +21,7 @@ pub fn what_follows(worker: Option<Then>, settings: Option<Then>, success: bool)
     worker.or(settings).unwrap_or(if success { Then::Reboot } else { Then::Wait })
 }
 
-/// The worker's word.
+/// The worker's word: `reboot`, `poweroff` or `wait`, in its file.
 #[must_use]
 pub fn told(path: &Path) -> Option<Then> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -38,7 +36,7 @@ pub fn end(consoles: &Consoles, watchdog: &mut Watchdog, then: Then, pause: Dura
         Then::Wait => {
             consoles.line("The machine stays as it is; nothing more is written. Ctrl-Alt-Delete restarts it.");
             sync(consoles, watchdog);
-            hold(watchdog, || {});
+            hold(watchdog);
         }
     };
     count_down(consoles, watchdog, word, pause);
@@ -48,7 +46,7 @@ pub fn end(consoles: &Consoles, watchdog: &mut Watchdog, then: Then, pause: Dura
     let mode = if then == Then::Reboot { RebootMode::RB_AUTOBOOT } else { RebootMode::RB_POWER_OFF };
     let error = reboot(mode).unwrap_err();
     consoles.line(&format!("{word}: {error}; use the power button"));
-    hold(&mut Watchdog::default(), || {});
+    hold(&mut Watchdog::default());
 }
 
 fn count_down(consoles: &Consoles, watchdog: &mut Watchdog, word: &str, pause: Duration) {
@@ -84,11 +82,10 @@ fn sync(consoles: &Consoles, watchdog: &mut Watchdog) {
 }
 
 /// Stays up for ever: reaps, and keeps the watchdog quiet.
-fn hold(watchdog: &mut Watchdog, each: impl Fn()) -> ! {
+fn hold(watchdog: &mut Watchdog) -> ! {
     loop {
         watchdog.feed();
         reap::all();
-        each();
         std::thread::sleep(Duration::from_millis(500));
     }
 }

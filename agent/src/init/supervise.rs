@@ -81,7 +81,7 @@ fn live(consoles: &Arc<Consoles>, watchdog: &mut Watchdog, errors: &mut Vec<Stri
     };
     // Modules go on being loaded to the end: a keyboard may be plugged in to read the screen.
     drop(plug);
-    let then = end::what_follows(end::told(Path::new(end::THEN)), told.then, success);
+    let then = end::what_follows(end::told(&Path::new(mounts::RUN).join(outcome::THEN)), told.then, success);
     (then, told.timeouts.then)
 }
 
@@ -141,7 +141,9 @@ fn keep_worker(consoles: &Arc<Consoles>, watchdog: &mut Watchdog, told: &Setting
         stall: told.timeouts.stall,
         run: Path::new(mounts::RUN),
         well: &mut || {
-            watchdog.feed();
+            if let Some(patience) = watchdog.feed() {
+                times::mark(&format!("watchdog of {patience} s started"));
+            }
         },
         say: Arc::new(move |line| {
             if shown {

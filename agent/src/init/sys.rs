@@ -21,6 +21,10 @@ const SIOCETHTOOL: libc::Ioctl = 0x8946;
 /// `ETHTOOL_GPERMADDR` of `linux/ethtool.h`.
 const ETHTOOL_GPERMADDR: u32 = 0x20;
 
+/// `linux/if_ether.h`, and `linux/socket.h`.
+const ETH_P_IP: u16 = 0x0800;
+const AF_PACKET: u16 = 17;
+
 /// `struct ethtool_perm_addr` with room for one address.
 #[repr(C)]
 struct PermanentAddress {
@@ -66,15 +70,15 @@ pub fn permanent_mac(socket: &impl std::os::fd::AsFd, card: &str) -> io::Result<
 /// `EPERM` without privilege, `ENODEV` when the card went away.
 pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {
     // Bound to IPv4 and not to everything: frames of VLANs on this card then arrive on the VLAN's own card only.
-    let protocol = (libc::ETH_P_IP as u16).to_be();
+    let protocol = ETH_P_IP.to_be();
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointer is passed.
-    let raw = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) })?;
+    let raw = Errno::result(unsafe { libc::socket(i32::from(AF_PACKET), kind, i32::from(protocol)) })?;
     // SAFETY: the descriptor is new and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     let index = i32::try_from(index).map_err(|_| Errno::ENODEV)?;
     let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
+        sll_family: AF_PACKET,
         sll_protocol: protocol,
         sll_ifindex: index,
         sll_hatype: 0,
@@ -82,7 +86,7 @@ pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         sll_halen: 0,
         sll_addr: [0; 8],
     };
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the pointer leads to a whole struct sockaddr_ll of the length that is passed, and is read only.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     Errno::result(result)?;

@@ -32,7 +32,7 @@ pub fn worker() -> Exit {
         outcome::say(&consoles, &format!("failed: {sentence}"), Some(settings.then.unwrap_or(Then::Wait)));
         return Exit::Failed;
     }
-    job::run(settings, &here)
+    job::run(settings, here)
 }
 
 /// Waits for the network where the work needs it: what the supervisor knows of cables and leases tells more than a

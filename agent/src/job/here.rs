@@ -21,6 +21,8 @@ pub const RUN_ENV: &str = "RAMET_RUN";
 /// A worker's surroundings.
 pub struct Here {
     run: Option<PathBuf>,
+    /// A person may leave the menu, which a booted machine has no use for.
+    pub guest: bool,
     /// The disks that may be chosen.
     pub stock: Stock,
     /// How far the run under way is.
@@ -49,7 +51,8 @@ impl Here {
     #[must_use]
     pub fn on_any_linux(disks: Vec<PathBuf>, screen: Box<dyn Screen>) -> Self {
         let stock = if disks.is_empty() { Stock::of_this_machine() } else { Stock::Named(disks) };
-        Self::new(std::env::var_os(RUN_ENV).map(PathBuf::from), stock, screen)
+        let here = Self::new(std::env::var_os(RUN_ENV).map(PathBuf::from), stock, screen);
+        Self { guest: true, ..here }
     }
 
     /// These surroundings.
@@ -57,7 +60,7 @@ impl Here {
     pub fn new(run: Option<PathBuf>, stock: Stock, screen: Box<dyn Screen>) -> Self {
         let meter = Arc::new(Meter::default());
         let pulse = Pulse::start(&meter);
-        Self { run, stock, meter, pulse, screen: Mutex::new(screen), nonce: OnceLock::new() }
+        Self { run, guest: false, stock, meter, pulse, screen: Mutex::new(screen), nonce: OnceLock::new() }
     }
 
     /// The consoles.

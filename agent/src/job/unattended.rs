@@ -154,8 +154,9 @@ fn by_hand(settings: &Settings, wanted: &Wanted<'_>, token: &str, here: &Here) -
 
 /// The server says what to do.
 fn by_orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Done, Stop> {
-    let Some(work) = orders(settings, wanted, here)? else {
-        return Ok(Done { words: "nothing to do: the server has no work for this machine".to_owned(), then: None });
+    let work = match orders(settings, wanted, here)? {
+        Ok(work) => work,
+        Err(message) => return Ok(Done { words: format!("nothing to do: {message}"), then: None }),
     };
     agrees(settings, &work)?;
     let which = if work.disk.is_empty() { settings.disk.clone() } else { disks(&work.disk).map_err(Stop::refused)? };
@@ -184,8 +185,8 @@ fn agrees(settings: &Settings, work: &Work) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Asks until there is work, or none. Shows the code once.
-fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Option<Work>, Stop> {
+/// Asks until there is work, or the server's words why there is none. Shows the code once.
+fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Result<Work, String>, Stop> {
     here.meter.begin("asking for work", 0);
     let doing = format!("asking {} for work", wanted.server);
     let failed = |error: &(dyn std::error::Error + 'static)| Stop::of(Exit::Failed, &doing, error, &here.network());
@@ -201,9 +202,15 @@ fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Optio
                 let work = orders
                     .work
                     .ok_or_else(|| Stop::refused(format!("{doing}: it says go and not what; update the server")))?;
-                return Ok(Some(work));
+                return Ok(Ok(work));
             }
-            OrderState::Nothing => return Ok(None),
+            OrderState::Nothing if orders.message.is_empty() => {
+                return Ok(Err("the server has no work for this machine".to_owned()));
+            }
+            OrderState::Nothing => return Ok(Err(orders.message)),
+            OrderState::Claimed if !orders.message.is_empty() => {
+                return Err(Stop::refused(format!("{doing}: {}; then start this one again", orders.message)));
+            }
             OrderState::Claimed => {
                 let why = "another boot that says it is this machine has taken its work; `ramet agent ls` on the server shows both";
                 return Err(Stop::refused(format!("{doing}: {why}")));

@@ -77,7 +77,7 @@ fn page(state: &State, frame: &mut Frame) -> &'static str {
 }
 
 fn home(state: &State, frame: &mut Frame) -> &'static str {
-    let url = state.url.as_deref().unwrap_or("none named; images on a boot medium and everything local still work");
+    let url = state.url.as_deref().unwrap_or("none named; all that is local works, and images of a boot medium");
     frame.put(TOP, LEFT, "server", Style::Plain);
     frame.put(TOP, LEFT + 13, url, Style::Bold);
     match &state.server {
@@ -250,7 +250,8 @@ fn plan(state: &State, lines: &[String], typed: &str, wrong: &str, frame: &mut F
 fn ended(words: &str, good: bool, then: Option<(Then, u64)>, frame: &mut Frame) -> &'static str {
     frame.put(TOP, LEFT, if good { "Done" } else { "It did not go through" }, Style::Bold);
     let mut row = TOP + 2;
-    for line in words.lines() {
+    // As on a console without a menu, so that a log of this one can be searched for it.
+    for line in format!("RAMET: {words}").lines() {
         row = prose(frame, row, line, Style::Plain) + 1;
     }
     if let Some((then, seconds)) = then {
@@ -316,6 +317,28 @@ fn prose(frame: &mut Frame, row: usize, words: &str, style: Style) -> usize {
 fn prose_at(frame: &mut Frame, row: usize, column: usize, most: usize, words: &str, style: Style) {
     let lines = wrapped(words, WIDTH - LEFT - column);
     lines.iter().take(most).enumerate().for_each(|(at, line)| frame.put(row + at, column, line, style));
+}
+
+/// The lines of a text whose columns matter: what is too long goes on below, indented.
+pub(super) fn folded(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.chars().count() <= TEXT {
+            lines.push(line.to_owned());
+            continue;
+        }
+        let mut first = String::new();
+        let mut rest = line;
+        // Up to the last space that fits: columns in front of it stay as they are.
+        let fits = line.char_indices().nth(TEXT).map_or(line.len(), |(at, _)| at);
+        if let Some((head, tail)) = line[..fits].rfind(' ').map(|at| line.split_at(at)) {
+            head.trim_end().clone_into(&mut first);
+            rest = tail;
+        }
+        lines.extend((!first.is_empty()).then_some(first));
+        lines.extend(wrapped(rest, TEXT - 4).into_iter().map(|line| format!("    {line}")));
+    }
+    lines
 }
 
 /// Lines of at most `width` characters, broken at spaces; a longer word is cut.

@@ -61,7 +61,7 @@ fn home(state: &mut State, key: Key) -> Vec<Command> {
             state.go(Page::Trust(found));
             Vec::new()
         }
-        (Key::Interrupt, _) => {
+        (Key::Interrupt, _) if state.guest => {
             state.go(Page::Sure(Then::Wait));
             Vec::new()
         }

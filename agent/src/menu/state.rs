@@ -248,6 +248,8 @@ pub struct State {
     pub then: Option<Option<Then>>,
     /// Seconds before it follows.
     pub patience: u64,
+    /// Ctrl-C leaves: there is a system around.
+    pub guest: bool,
 }
 
 impl State {
@@ -269,6 +271,7 @@ impl State {
             run: None,
             then: None,
             patience: 10,
+            guest: false,
         }
     }
 

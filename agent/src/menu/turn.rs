@@ -66,7 +66,7 @@ pub fn turn(state: &mut State, event: Event) -> Vec<Command> {
             }
         }
         Event::Plan(plan) => {
-            let lines = plan.to_string().lines().map(str::to_owned).collect();
+            let lines = super::draw::folded(&plan.to_string());
             state.go(Page::Plan { lines, typed: String::new(), wrong: String::new() });
         }
         Event::Progress(now, step_seconds, seconds) => {

@@ -42,7 +42,8 @@ dhcp-match=set:http,option:client-arch,16
 
 const ROUTER: &str = "\
 # Router advertisements: without an IPv6 router iPXE waits for one, 13 seconds at each start. They carry a unique local
-# prefix and no way out. If this network has an IPv6 router, remove these three lines.
+# prefix and no way out, and need an address in it: ip -6 addr add fd52:616d:6574::1/64 dev @IF@
+# If this network has an IPv6 router, remove these three lines.
 enable-ra
 dhcp-range=fd52:616d:6574::,ra-only
 ra-param=@IF@,0,0

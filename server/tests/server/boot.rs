@@ -206,7 +206,12 @@ fn real_clients_read_the_same_bytes_over_tftp() {
     for name in ["../identity.key", "/etc/passwd", "build.json", "nothing"] {
         assert!(get(name).contains("no such boot file"), "{name}");
     }
-    let put = Command::new("tftp").args(["-m", "binary", "127.0.0.1", &port, "-c", "put"]).arg(&out).output().unwrap();
+    let put = Command::new("tftp")
+        .args(["-m", "binary", "127.0.0.1", &port, "-c", "put"])
+        .arg(&out)
+        .arg("vmlinuz")
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&put.stdout).into_owned() + &String::from_utf8_lossy(&put.stderr);
     assert!(said.contains("read-only"), "{said}");
 }

@@ -68,3 +68,15 @@ fn magics_and_lengths_are_those_of_the_code() {
     assert!(PAGE.contains(&format!("| {} × n | records", segment::RECORD_LEN)));
     assert!(PAGE.contains(&format!("`ZERO_RUN_MIN` =\n{}", cutting::ZERO_RUN_MIN)));
 }
+
+#[test]
+fn readme_lists_the_arguments_of_a_booted_agent_as_the_code_has_them() {
+    let readme = include_str!("../../../README.md");
+    let table = readme.split("<!-- arguments -->").nth(1).unwrap().split("<!-- end -->").next().unwrap();
+    let written: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |argument: &ramet_wire::settings::Argument| {
+        format!("| `{}=` | {} | {} |", argument.name, argument.value, argument.meaning)
+    };
+    let wanted: Vec<String> = ramet_wire::settings::ARGUMENTS.iter().map(row).collect();
+    assert_eq!(written, wanted, "README.md, between <!-- arguments --> and <!-- end -->");
+}

@@ -100,9 +100,7 @@ impl Index {
         if let Some((known, _)) = self.modules.get_key_value(&name) {
             return vec![known];
         }
-        if self.builtin.contains(&name) {
-            return Vec::new();
-        }
+        // A name may be built in and an alias all the same: `crc32` is both the kernel's own and a family of ciphers.
         let mut found: Vec<&str> = Vec::new();
         for key in [bucket(&name), ""] {
             for (alias, module) in self.aliases.get(key).into_iter().flatten() {

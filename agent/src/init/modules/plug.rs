@@ -11,7 +11,6 @@ use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,7 +29,6 @@ pub struct Plug {
     loader: Loader,
     queue: Mutex<Queue>,
     changed: Condvar,
-    stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -49,12 +47,7 @@ impl Plug {
     /// When the socket for events can not be had.
     pub fn start(loader: Loader) -> io::Result<Arc<Self>> {
         let events = listen()?;
-        let plug = Arc::new(Self {
-            loader,
-            queue: Mutex::default(),
-            changed: Condvar::new(),
-            stopped: AtomicBool::new(false),
-        });
+        let plug = Arc::new(Self { loader, queue: Mutex::default(), changed: Condvar::new() });
         let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, THREADS_MAX);
         for _ in 0..threads {
             let plug = Arc::clone(&plug);
@@ -128,7 +121,7 @@ impl Plug {
 
     fn follow(&self, events: &OwnedFd) {
         let mut buffer = vec![0; EVENT_MAX];
-        while !self.stopped.load(Ordering::Relaxed) {
+        loop {
             match recv(events.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
                 Ok(length) => {
                     if let Some(alias) = added(&buffer[..length.min(EVENT_MAX)]) {

@@ -3,9 +3,10 @@
 //! In: a card. Out: its state in the network's book, sentence by sentence.
 //! Promise: it ends only when the card is gone or not wanted; nothing that a wire or a server does stops it.
 
+use super::book::Setup;
 use super::card::{self, Card};
 use super::netlink::Netlink;
-use super::{Network, Setup, reach};
+use super::{Network, reach};
 use crate::init::dhcp::{Client, Kept, Lease};
 use ramet_wire::settings::FixedAddress;
 use std::sync::Arc;

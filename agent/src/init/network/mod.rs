@@ -4,28 +4,21 @@
 //! `/etc/resolv.conf`, `/run/ramet/network.json`.
 //! Promise: one dead card, cable or DHCP server never keeps another from working; a lost address is asked for again.
 
+mod book;
 mod card;
 mod life;
 mod netlink;
 mod reach;
 pub mod report;
 
-use crate::init::dhcp::Lease;
+use book::{Entry, Inner, OTHERS, Setup, WINNER, resolv};
 use card::Card;
-use netlink::{Netlink, Route, masked};
-use ramet_wire::settings::{FixedAddress, Mac, Settings};
+use netlink::Netlink;
+use ramet_wire::settings::{Mac, Settings};
 use report::{CardSeen, REACHED, Seen};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Metric of the card that carries the run; the others come behind, in the order of their indexes.
-const WINNER: u32 = 10;
-const OTHERS: u32 = 1000;
-/// Name servers that the resolver looks at (`MAXNS`).
-const DNS_MAX: usize = 3;
 
 /// What the network is told.
 #[derive(Clone, Debug, Default)]
@@ -74,35 +67,6 @@ impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Network").field("seen", &self.seen()).finish_non_exhaustive()
     }
-}
-
-#[derive(Default)]
-struct Inner {
-    cards: BTreeMap<String, Entry>,
-    winner: Option<String>,
-    /// The card that has the fixed address.
-    fixed: Option<String>,
-    resolv: String,
-}
-
-struct Entry {
-    seen: CardSeen,
-    /// The interface that has the address: the card, or its VLAN.
-    interface: String,
-    index: u32,
-    setup: Option<Setup>,
-    /// Grows with every new address, so that the server is tried again.
-    generation: u64,
-}
-
-/// What a card was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Setup {
-    address: Option<(IpAddr, u8)>,
-    /// Network, bits, router; without router on the link.
-    routes: Vec<(IpAddr, u8, Option<IpAddr>)>,
-    dns: Vec<IpAddr>,
-    domain: Option<String>,
 }
 
 impl Network {
@@ -284,119 +248,6 @@ impl Network {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Inner {
-    /// This card carries the run from now on.
-    fn crown(&mut self, name: &str) {
-        let Some(entry) = self.cards.get(name) else { return };
-        if let (Some(setup), Ok(mut netlink)) = (&entry.setup, Netlink::open()) {
-            // A route that the kernel refuses was refused with the other metric, too, and that was told.
-            let _ = setup.routes(entry.index, WINNER, &mut |route| netlink.add_route(route));
-        }
-        self.winner = Some(name.to_owned());
-    }
-
-    /// This card carries the run no longer; another one that reaches the server does, if there is one.
-    fn dethrone(&mut self, name: &str) {
-        if self.winner.as_deref() != Some(name) {
-            return;
-        }
-        self.winner = None;
-        let entry = self.cards.get(name);
-        if let (Some((entry, setup)), Ok(mut netlink)) =
-            (entry.and_then(|entry| Some((entry, entry.setup.as_ref()?))), Netlink::open())
-        {
-            let _ = setup.routes(entry.index, WINNER, &mut |route| netlink.del_route(route));
-        }
-        let reaches = |entry: &&Entry| entry.seen.server.as_deref() == Some(REACHED) && entry.seen.name != name;
-        let next = self.cards.values().find(reaches).map(|entry| entry.seen.name.clone());
-        if let Some(next) = next {
-            self.crown(&next);
-        }
-    }
-}
-
-impl Entry {
-    fn of(card: &Card) -> Self {
-        let seen = CardSeen {
-            name: card.name.clone(),
-            mac: card.mac,
-            driver: card.driver.clone(),
-            link: false,
-            state: "just found".to_owned(),
-            address: None,
-            server: None,
-        };
-        Self { seen, interface: card.name.clone(), index: card.index, setup: None, generation: 0 }
-    }
-}
-
-impl Setup {
-    fn by_lease(lease: &Lease) -> Self {
-        let routes = lease.routes.iter().map(|(to, length, router)| {
-            let router = (!router.is_unspecified()).then_some(IpAddr::V4(*router));
-            (IpAddr::V4(*to), *length, router)
-        });
-        Self {
-            address: Some((IpAddr::V4(lease.address), lease.length)),
-            routes: routes.collect(),
-            dns: lease.dns.iter().copied().map(IpAddr::V4).collect(),
-            domain: lease.domain.clone(),
-        }
-    }
-
-    fn fixed(ip: &FixedAddress) -> Self {
-        let world =
-            if ip.address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { "::".parse().unwrap_or(ip.address) };
-        let routes = ip.gateway.map(|gateway| (world, 0, Some(gateway))).into_iter().collect();
-        Self { address: Some((ip.address, ip.length)), routes, dns: ip.dns.clone(), domain: None }
-    }
-
-    /// Its own network first: routers are found through it. Name servers outside get a route of their own, so that one
-    /// card's default route does not lead away from another's name servers.
-    fn routes(
-        &self,
-        card: u32,
-        metric: u32,
-        each: &mut dyn FnMut(&Route) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
-        let Some((address, length)) = self.address else { return Ok(()) };
-        each(&Route { to: (masked(address, length), length), via: None, card, metric })?;
-        for (to, bits, via) in &self.routes {
-            each(&Route { to: (*to, *bits), via: *via, card, metric })?;
-        }
-        let router = self.routes.iter().find(|(_, bits, _)| *bits == 0).and_then(|(_, _, via)| *via);
-        for dns in self.dns.iter().filter(|dns| dns.is_ipv4() == address.is_ipv4()) {
-            let outside = masked(*dns, length) != masked(address, length);
-            if outside && let Some(via) = router {
-                each(&Route { to: (*dns, if dns.is_ipv4() { 32 } else { 128 }), via: Some(via), card, metric })?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The winner's name servers first.
-fn resolv(inner: &Inner) -> String {
-    let order = |entry: &&Entry| inner.winner.as_ref() != Some(&entry.seen.name);
-    let mut entries: Vec<&Entry> = inner.cards.values().collect();
-    entries.sort_by_key(order);
-    let setups: Vec<&Setup> = entries.iter().filter_map(|entry| entry.setup.as_ref()).collect();
-    let mut text = String::new();
-    if let Some(domain) = setups.iter().find_map(|setup| setup.domain.as_ref()) {
-        text.push_str(&format!("search {domain}\n"));
-    }
-    let mut servers: Vec<&IpAddr> = Vec::new();
-    for dns in setups.iter().flat_map(|setup| &setup.dns) {
-        if !servers.contains(&dns) && servers.len() < DNS_MAX {
-            servers.push(dns);
-        }
-    }
-    for server in servers {
-        text.push_str(&format!("nameserver {server}\n"));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Cards in a network namespace, against a real dnsmasq in another.
 
 use super::*;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -31,6 +32,7 @@ fn sh(script: &str) -> String {
 
 /// The other side: a namespace with card `s0`, 10.9.0.1/24, whose peer is our `c0`.
 struct Lan {
+    holder: Child,
     pid: u32,
     folder: tempfile::TempDir,
     server: Option<Child>,
@@ -45,7 +47,7 @@ impl Lan {
             std::thread::sleep(Duration::from_millis(10));
         }
         sh(&format!("ip link add c0 type veth peer name s0 netns {pid}"));
-        let lan = Self { pid, folder: tempfile::tempdir().unwrap(), server: None };
+        let lan = Self { holder, pid, folder: tempfile::tempdir().unwrap(), server: None };
         lan.there("ip addr add 10.9.0.1/24 dev s0; ip link set s0 up; ip link set lo up");
         lan
     }
@@ -85,6 +87,14 @@ impl Lan {
             Files { resolv: self.folder.path().join("resolv.conf"), report: self.folder.path().join("net.json") };
         let also = ["c0", "c1"].map(str::to_owned).to_vec();
         Network::start(Wish { settings, boot_card: None, also, files }, Box::new(Quiet))
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }
 

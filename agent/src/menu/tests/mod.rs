@@ -1,6 +1,6 @@
 //! Screens, by keys and events.
 //!
-//! In: what a person presses and what the server says. Out: whole screens, compared with those in `screens/`.
+//! In: what a person presses and what the server says. Out: whole screens, compared with those in `screens/` beside this file.
 //! Promise: `RAMET_WRITE_SCREENS=1` writes them anew; whoever does that reads the difference.
 
 use super::keys::Key;
@@ -47,7 +47,7 @@ fn typed(state: &mut State, text: &str) -> Vec<Command> {
 fn shows(state: &State, name: &str) {
     let version = concat!("Ramet ", env!("CARGO_PKG_VERSION"));
     let text = draw(state).text().replace(version, "Ramet V.V.V");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/menu/screens").join(format!("{name}.txt"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/menu/tests/screens").join(format!("{name}.txt"));
     if std::env::var_os("RAMET_WRITE_SCREENS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, format!("{text}\n")).unwrap();
