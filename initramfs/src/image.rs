@@ -92,8 +92,8 @@ impl Image {
             for reference in &stored.segments {
                 let what = || format!("reading segment {} of disk {disk} partition {number}", reference.id);
                 let mut buf = vec![0; CHUNK_MAX as usize];
-                let chunk =
-                    self.store.read_chunk(reference.id, &mut porter.opener, &mut buf).map_err(failed(what()))?;
+                let chunk = self.store.read_chunk(reference.id, &mut porter.opener, &mut buf);
+                let chunk = chunk.map_err(|error| porter.bad(reference.id, error))?;
                 let records =
                     segment::decode(chunk.bytes(), reference, end, size, number.unit()).map_err(failed(what()))?;
                 porter.wish(reference.id)?;
