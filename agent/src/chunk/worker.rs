@@ -64,8 +64,8 @@ impl<'a> Worker<'a> {
         let mut records = Vec::with_capacity(batch.pieces.len());
         let mut new: Vec<(ChunkId, &[u8])> = Vec::new();
         let mut total = 0;
-        for piece in &batch.pieces {
-            let (offset, len) = (batch.base + piece.at as u64, u32::try_from(piece.len).unwrap_or(u32::MAX));
+        for (offset, piece) in &batch.pieces {
+            let (offset, len) = (*offset, u32::try_from(piece.len).unwrap_or(u32::MAX));
             total += u64::from(len);
             let kind = if piece.zero {
                 RecordKind::Zero
