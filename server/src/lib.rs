@@ -19,6 +19,7 @@ pub mod http;
 pub mod identity;
 mod listen;
 pub mod openapi;
+pub mod power;
 mod rate;
 mod secret;
 mod serve;

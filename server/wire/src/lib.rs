@@ -12,6 +12,7 @@ pub mod id;
 pub mod manifest;
 pub mod name;
 pub mod pack;
+pub mod power;
 pub mod range;
 pub mod receipt;
 pub mod segment;

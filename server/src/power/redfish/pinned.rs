@@ -1,0 +1,170 @@
+//! TLS to a BMC: whatever its certificate says, it is the one of the first contact.
+//!
+//! In: a pin, or none at the first contact. Out: a connector for the HTTP client, and the certificate that was shown.
+//! Promise: the peer proves in every handshake that it holds the certificate's key; with a pin, no other certificate is
+//! spoken to, and not a byte of HTTP goes to it.
+
+use crate::identity::tls::provider;
+use ramet_wire::id::{hex, sha256};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+
+/// `sha256:` and 64 hex digits, of a whole certificate: BMCs sign theirs themselves, and make a new key with a new one.
+#[must_use]
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    format!("sha256:{}", hex(&sha256(certificate)))
+}
+
+/// What is expected, and what was shown last.
+#[derive(Debug, Default)]
+pub struct Pin {
+    wanted: Option<String>,
+    shown: Mutex<Option<String>>,
+}
+
+impl Pin {
+    /// Any certificate is taken where nothing is wanted.
+    #[must_use]
+    pub const fn new(wanted: Option<String>) -> Self {
+        Self { wanted, shown: Mutex::new(None) }
+    }
+
+    /// The certificate of the last handshake.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Both, where they differ: wanted, shown.
+    #[must_use]
+    pub fn mismatch(&self) -> Option<(String, String)> {
+        let (wanted, shown) = (self.wanted.clone()?, self.shown()?);
+        (wanted != shown).then_some((wanted, shown))
+    }
+}
+
+#[derive(Debug)]
+struct Verify(Arc<Pin>);
+
+impl ServerCertVerifier for Verify {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let shown = fingerprint(end_entity);
+        *self.0.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        match self.0.mismatch() {
+            None => Ok(ServerCertVerified::assertion()),
+            Some(_) => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Wraps connections in TLS that looks at the pin.
+#[derive(Debug)]
+pub struct Pinned {
+    config: Arc<ClientConfig>,
+}
+
+impl Pinned {
+    /// A connector that tells `pin` what it sees.
+    ///
+    /// # Errors
+    /// rustls's, when its provider has no TLS version.
+    pub fn new(pin: Arc<Pin>) -> Result<Self, rustls::Error> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verify(pin)))
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config) })
+    }
+}
+
+impl<In: Transport> Connector<In> for Pinned {
+    type Out = Wrapped;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Wrapped>, ureq::Error> {
+        let Some(below) = chained else { return Ok(None) };
+        // The name is not looked at; one that TLS does not know, such as one with `_`, is not sent.
+        let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let name = ServerName::try_from(host).unwrap_or(ServerName::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST).into()));
+        let mut conn = ClientConnection::new(Arc::clone(&self.config), name).map_err(ureq::Error::Rustls)?;
+        let mut sock = TransportAdapter::new(below.boxed(), details.current_time.clone());
+        sock.set_timeout(details.timeout);
+        conn.complete_io(&mut sock)?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Wrapped { buffers, stream: StreamOwned { conn, sock } }))
+    }
+}
+
+/// A connection inside TLS.
+pub struct Wrapped {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl std::fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wrapped")
+    }
+}
+
+impl Transport for Wrapped {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        Ok(self.stream.write_all(&self.buffers.output()[..amount])?)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.get_mut().get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
