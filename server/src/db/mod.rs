@@ -5,6 +5,7 @@
 
 pub mod netboot;
 pub mod pins;
+pub mod power;
 pub mod runs;
 mod schema;
 pub mod tokens;

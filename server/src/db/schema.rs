@@ -227,7 +227,8 @@ CREATE TABLE power_attempts (
     what        TEXT NOT NULL,
     how         TEXT NOT NULL,
     result      TEXT NOT NULL,
-    detail      TEXT NOT NULL
+    detail      TEXT NOT NULL,
+    seconds     REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX attempts_by_machine ON power_attempts (machine_id, id);
 ";

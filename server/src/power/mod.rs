@@ -12,6 +12,7 @@
 //! ```
 
 pub mod address;
+pub mod desk;
 pub mod drive;
 pub mod fence;
 pub mod ipmi;

@@ -292,7 +292,7 @@ pub struct PowerAttempt {
     pub at: String,
     /// The job that wanted it; none: an operator.
     #[serde(default)]
-    pub job: Option<String>,
+    pub job: Option<u64>,
     /// `status`, `on`, `soft-off`, `hard-off`, `next-boot`, `probe`.
     pub what: String,
     /// `ipmi suite 17`, `redfish`, `fence_wti`, …

@@ -24,29 +24,35 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
 
 /// What is expected, and what was shown last.
 #[derive(Debug, Default)]
-pub struct Pin {
+pub struct Pin(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
     wanted: Option<String>,
-    shown: Mutex<Option<String>>,
+    shown: Option<String>,
 }
 
 impl Pin {
-    /// Any certificate is taken where nothing is wanted.
+    /// Where nothing is wanted, the first certificate that is shown is wanted from then on.
     #[must_use]
-    pub const fn new(wanted: Option<String>) -> Self {
-        Self { wanted, shown: Mutex::new(None) }
+    pub fn new(wanted: Option<String>) -> Self {
+        Self(Mutex::new(Seen { wanted, shown: None }))
+    }
+
+    fn look<T>(&self, with: impl FnOnce(&mut Seen) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The certificate of the last handshake.
     #[must_use]
     pub fn shown(&self) -> Option<String> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.look(|seen| seen.shown.clone())
     }
 
     /// Both, where they differ: wanted, shown.
     #[must_use]
     pub fn mismatch(&self) -> Option<(String, String)> {
-        let (wanted, shown) = (self.wanted.clone()?, self.shown()?);
-        (wanted != shown).then_some((wanted, shown))
+        self.look(|seen| seen.wanted.clone().zip(seen.shown.clone())).filter(|(wanted, shown)| wanted != shown)
     }
 }
 
@@ -63,7 +69,10 @@ impl ServerCertVerifier for Verify {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let shown = fingerprint(end_entity);
-        *self.0.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        self.0.look(|seen| {
+            seen.wanted.get_or_insert_with(|| shown.clone());
+            seen.shown = Some(shown);
+        });
         match self.0.mismatch() {
             None => Ok(ServerCertVerified::assertion()),
             Some(_) => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure)),
