@@ -3,6 +3,7 @@
 //! In: the command line, or a test. Out: values that the other modules read; nothing reads the environment later.
 //! Promise: every queue, body, wait and table has a limit that stands here.
 
+use crate::power::{self, run::Tools};
 use ramet_store::{Clock, CollectOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,14 @@ pub struct Config {
     pub boot_url: Option<String>,
     /// Where boot files are served over TFTP; none: nowhere.
     pub tftp: Option<SocketAddr>,
+    /// The file with the key of the BMC passwords; none: the service manager's credentials, else beside the database.
+    pub power_key: Option<PathBuf>,
+    /// The service manager's credentials (systemd.exec(5), `CREDENTIALS_DIRECTORY`).
+    pub credentials: Option<PathBuf>,
+    /// Where the programs are that speak to BMCs.
+    pub tools: Tools,
+    /// How long power may take.
+    pub power: power::drive::Limits,
     /// Bounds and waits.
     pub limits: Limits,
     /// The time of day; tests bring their own.
@@ -40,6 +49,10 @@ impl Config {
             boot: None,
             boot_url: None,
             tftp: None,
+            power_key: None,
+            credentials: None,
+            tools: Tools::system(),
+            power: power::drive::Limits::default(),
             limits: Limits::default(),
             clock: Clock::system(),
         }

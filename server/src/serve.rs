@@ -10,6 +10,8 @@ use crate::http::{App, router, runs};
 use crate::identity::names::{BadUrl, Names};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::listen::Places;
+use crate::power::desk::Desk;
+use crate::power::vault::{self, VaultError};
 use crate::rate::Rate;
 use crate::secret::{self, NoRandom, PinKey, UrlKey};
 use crate::session::{Session, Sessions};
@@ -71,6 +73,9 @@ pub enum StartError {
     /// No threads.
     #[error("starting threads")]
     Threads(#[source] io::Error),
+    /// The key of the BMC passwords.
+    #[error("opening the power key")]
+    Vault(#[from] VaultError),
     /// No random bytes.
     #[error("making secrets")]
     Random(#[from] NoRandom),
@@ -106,6 +111,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let runtime = runtime()?;
     let extra = Extra::bind(&mut config, &runtime)?;
     let (app, local) = runtime.block_on(assemble(state, &config, addr))?;
+    app.power.unlock()?;
     let tls = tls::server_config(app.identity.issue(&app.names)?)?;
     let handle = Handle::new();
     let places = Places::new(config.limits.connections, config.limits.stall);
@@ -224,7 +230,9 @@ pub(crate) async fn assemble(
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
     let urls = boot_urls(config, &names, identity.fingerprint())?;
+    let power_key = vault::source(config.power_key.as_deref(), config.credentials.as_deref(), state.layout().dir());
     let app = App {
+        power: Desk::new(power_key, config.tools.clone(), config.power),
         boot: Boot::new(urls, state.layout().boot()),
         identity,
         db,

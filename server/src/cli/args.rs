@@ -73,6 +73,10 @@ pub struct Serve {
     /// address and port for boot files over TFTP, read-only; the port that machines ask is 69 (default: none)
     #[argh(option)]
     pub tftp: Option<String>,
+    /// file with the key of the BMC passwords, 64 hex digits (default: the credential ramet-power-key, else a key in the
+    /// state folder)
+    #[argh(option)]
+    pub power_key: Option<PathBuf>,
     /// bring back a backup into an empty state folder first
     #[argh(option)]
     pub restore: Option<PathBuf>,

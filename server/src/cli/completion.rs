@@ -7,7 +7,20 @@ use super::{Fault, write};
 
 /// Every command with its options.
 pub(super) const WORDS: &[(&str, &[&str])] = &[
-    ("serve", &["--state", "--listen", "--url", "--boot-listen", "--boot-url", "--tftp", "--restore", "--log-json"]),
+    (
+        "serve",
+        &[
+            "--state",
+            "--listen",
+            "--url",
+            "--boot-listen",
+            "--boot-url",
+            "--tftp",
+            "--power-key",
+            "--restore",
+            "--log-json",
+        ],
+    ),
     ("key", &["--state", "--server"]),
     ("token add", &["--scope", "--image", "--expires", "--once"]),
     ("token ls", &[]),

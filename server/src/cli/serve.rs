@@ -21,6 +21,8 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     config.boot = args.boot_listen.map(|text| address("--boot-listen", &text)).transpose()?;
     config.boot_url = args.boot_url;
     config.tftp = args.tftp.map(|text| address("--tftp", &text)).transpose()?;
+    config.power_key = args.power_key;
+    config.credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into);
     if let Some(file) = &args.restore {
         let restored = crate::backup::restore(file, &config.state)?;
         tracing::info!(images = restored.images, key = %restored.key, "backup brought back; put the packs into store/packs");

@@ -14,6 +14,7 @@ pub mod images;
 pub mod netboot;
 pub mod packs;
 pub mod pins;
+pub mod power;
 pub mod receipts;
 pub mod routes;
 pub mod runs;
@@ -24,6 +25,7 @@ use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
+use crate::power::desk::Desk;
 use crate::rate::Rate;
 use crate::secret::{PinKey, UrlKey};
 use crate::session::Sessions;
@@ -72,6 +74,8 @@ pub struct App {
     pub names: Names,
     /// Boot files, and what machines are told at their start.
     pub boot: Boot,
+    /// Settings, secrets and turns of the machines' power.
+    pub power: Desk,
     /// Bounds.
     pub limits: Limits,
     /// The time of day.

@@ -5,7 +5,7 @@
 
 use super::App;
 use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
-use super::{admin, agents, boot, chunks, images, netboot, packs, pins, receipts, runs, tokens};
+use super::{admin, agents, boot, chunks, images, netboot, packs, pins, power, receipts, runs, tokens};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -268,6 +268,36 @@ pub static ROUTES: &[Route] = &[
         "Disarms a machine, and takes back a token that it was given and has not used",
         "",
         (204, ""),
+    ),
+    row(Verb::Get, "/v1/machines/{machine}/power", &[Admin], Takes::Nothing, || get(power::show)).doc(
+        "How a machine's power is reached, without the secret",
+        "",
+        (200, "PowerShown"),
+    ),
+    row(Verb::Put, "/v1/machines/{machine}/power", &[Admin], JSON, || put(power::set)).doc(
+        "Sets how a machine's power is reached; what a probe found before is forgotten",
+        "SetPower",
+        (200, "PowerShown"),
+    ),
+    row(Verb::Delete, "/v1/machines/{machine}/power", &[Admin], Takes::Nothing, || delete(power::remove)).doc(
+        "Forgets how a machine's power is reached: a person switches it",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/machines/{machine}/power/probe", &[Admin], Takes::Nothing, || post(power::probe)).doc(
+        "Finds out what a machine's power speaks, and remembers it; lines of JSON, the report is a PowerShown",
+        "",
+        (200, "Line"),
+    ),
+    row(Verb::Get, "/v1/machines/{machine}/power/attempts", &[Admin], Takes::Nothing, || get(power::attempts)).doc(
+        "What was tried with a machine's power, the newest first",
+        "",
+        (200, "[PowerAttempt]"),
+    ),
+    row(Verb::Post, "/v1/power", &[Admin], JSON, || post(power::order)).doc(
+        "Switches machines, or reads their states; lines of JSON, the report is a list of PowerDone",
+        "PowerOrder",
+        (200, "Line"),
     ),
     row(Verb::Put, "/v1/boot/{name}", &[Admin], Takes::File, || put(boot::put)).doc(
         "A boot file of a build; its build.json, sent last, installs what was sent",
