@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What happens to packets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// Each so-many-th packet is dropped; 1 drops all, 0 none.
+    /// Each so-many-th packet of a direction is dropped; 1 drops all, 0 none.
     pub drop_each: u64,
     /// Each packet comes so much later.
     pub delay: Duration,
@@ -30,16 +30,18 @@ pub struct Udp {
 #[derive(Debug)]
 struct State {
     faults: Mutex<Faults>,
-    seen: AtomicU64,
+    /// Towards the port, and back.
+    seen: [AtomicU64; 2],
     dropped: AtomicU64,
     stop: AtomicBool,
 }
 
 impl State {
     /// Sends `packet` by `socket`, as the faults say.
-    fn pass(&self, packet: Vec<u8>, send: impl Fn(&[u8]) + Send + 'static) {
+    fn pass(&self, way: usize, packet: Vec<u8>, send: impl Fn(&[u8]) + Send + 'static) {
         let faults = *self.faults.lock().unwrap();
-        let number = self.seen.fetch_add(1, SeqCst) + 1;
+        // For each way by itself: else every request would pass and every answer be lost.
+        let number = self.seen[way].fetch_add(1, SeqCst) + 1;
         if faults.drop_each > 0 && number % faults.drop_each == 0 {
             self.dropped.fetch_add(1, SeqCst);
             return;
@@ -60,9 +62,12 @@ impl Udp {
         let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
         ear.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let address = ear.local_addr().unwrap();
-        let counters = (AtomicU64::new(0), AtomicU64::new(0));
-        let state =
-            State { faults: Mutex::new(faults), seen: counters.0, dropped: counters.1, stop: AtomicBool::new(false) };
+        let state = State {
+            faults: Mutex::new(faults),
+            seen: [AtomicU64::new(0), AtomicU64::new(0)],
+            dropped: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        };
         let state = Arc::new(state);
         let shared = Arc::clone(&state);
         std::thread::spawn(move || forward(&ear, to, &shared));
@@ -83,7 +88,7 @@ impl Udp {
     /// Packets that came, and those of them that were dropped.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.state.seen.load(SeqCst), self.state.dropped.load(SeqCst))
+        (self.state.seen.iter().map(|count| count.load(SeqCst)).sum(), self.state.dropped.load(SeqCst))
     }
 }
 
@@ -108,7 +113,7 @@ fn forward(ear: &UdpSocket, to: u16, state: &Arc<State>) {
             own
         });
         let own = Arc::clone(own);
-        state.pass(buf[..len].to_vec(), move |packet| drop(own.send(packet)));
+        state.pass(0, buf[..len].to_vec(), move |packet| drop(own.send(packet)));
     }
 }
 
@@ -117,6 +122,6 @@ fn answer(answers: &UdpSocket, back: &UdpSocket, client: SocketAddr, state: &Arc
     while !state.stop.load(SeqCst) {
         let Ok(len) = answers.recv(&mut buf) else { continue };
         let back = back.try_clone().unwrap();
-        state.pass(buf[..len].to_vec(), move |packet| drop(back.send_to(packet, client)));
+        state.pass(1, buf[..len].to_vec(), move |packet| drop(back.send_to(packet, client)));
     }
 }

@@ -226,7 +226,7 @@ fn reaches(
     }
 }
 
-/// Asks up to three times while the trouble is one that passes.
+/// Asks up to three times while the trouble is one that passes; where nobody answered at all, the tool has asked often.
 fn patient<T>(
     limits: &Limits,
     log: &mut dyn Attempts,
@@ -234,11 +234,15 @@ fn patient<T>(
 ) -> Result<T, PowerError> {
     for _ in 1..ORDERS {
         match ask(log) {
-            Err(error) if error.is_passing() && !log.stopped() => std::thread::sleep(limits.look),
+            Err(error) if asks_again(&error) && !log.stopped() => std::thread::sleep(limits.look),
             result => return result,
         }
     }
     ask(log)
+}
+
+fn asks_again(error: &PowerError) -> bool {
+    error.is_passing() && error.trouble != Trouble::Unreachable
 }
 
 fn stopped(power: &dyn Power, log: &dyn Attempts) -> Result<(), PowerError> {

@@ -14,8 +14,11 @@ pub const SUITES: [u8; 2] = [17, 3];
 pub const LONGEST: (usize, usize) = (16, 20);
 /// RMCP's port.
 const PORT: u16 = 623;
-/// Longest time for one call. ipmitool gives up a silent BMC after 20 s.
-const LIMIT: Duration = Duration::from_secs(40);
+/// Longest time for one call. ipmitool gives up a silent BMC after half a minute.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Seconds until a packet is sent again. With ipmitool's own 1 s, a BMC that answers after 1.4 s never gets a session, or
+/// one in which the answers of two requests are mixed: "RAKP 2 HMAC is invalid", as if the password were wrong.
+const AGAIN: &str = "2";
 /// The program.
 const TOOL: &str = "ipmitool";
 
@@ -45,7 +48,8 @@ impl Ipmi {
     fn args<'a>(&'a self, port: &'a str, suite: &'a str, words: &[&'a str]) -> Vec<&'a str> {
         let host = self.address.host();
         // -v: without it a wrong password cannot be told from silence. -E: the password is in the environment.
-        let mut args = vec!["-v", "-I", "lanplus", "-H", host, "-p", port, "-U", &self.user, "-E", "-C", suite];
+        let mut args =
+            vec!["-v", "-I", "lanplus", "-H", host, "-p", port, "-U", &self.user, "-E", "-C", suite, "-N", AGAIN];
         args.extend(words);
         args
     }

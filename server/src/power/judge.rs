@@ -17,7 +17,7 @@ const WORDS: &[(&str, Trouble)] = &[
     ("invalid role", Trouble::Auth),
     ("invalid integrity check value", Trouble::Auth),
     ("insufficient privilege level", Trouble::Auth),
-    ("set session privilege level to", Trouble::Auth),
+    ("set session privilege level to administrator failed: ", Trouble::Auth),
     ("password is longer than", Trouble::Auth),
     ("invalid authentication algorithm", Trouble::Unsupported),
     ("invalid integrity algorithm", Trouble::Unsupported),
@@ -48,9 +48,10 @@ const WORDS: &[(&str, Trouble)] = &[
     ("timeout", Trouble::Timeout),
     ("unable to establish", Trouble::Unreachable),
     ("no data available", Trouble::Timeout),
-    // Of a command in an open session: the answer was lost on the way.
-    ("failed", Trouble::Refused),
-    ("unable to send", Trouble::Timeout),
+    // A command in an open session: with a reason the BMC gave it, without one its answer was lost on the way.
+    ("failed: ", Trouble::Refused),
+    ("failed", Trouble::Timeout),
+    ("unable to ", Trouble::Timeout),
 ];
 
 /// What the failure was, by the most telling line.
@@ -104,6 +105,11 @@ mod tests {
         let state = "Set Chassis Power Control to Up/On failed: Command not supported in present state";
         assert_eq!(ipmitool(state).0, Trouble::Refused);
         assert_eq!(ipmitool("Set Chassis Power Control to Up/On failed: Unknown (0xff)").0, Trouble::Refused);
+        // Without a reason nobody has answered: a lost packet is no wrong password.
+        assert_eq!(ipmitool("Set Session Privilege Level to ADMINISTRATOR failed").0, Trouble::Timeout);
+        let level = "Set Session Privilege Level to ADMINISTRATOR failed: Unknown (0x81)";
+        assert_eq!(ipmitool(level).0, Trouble::Auth);
+        assert_eq!(ipmitool("Unable to set Chassis Power Control to Up/On").0, Trouble::Timeout);
         assert_eq!(ipmitool("").0, Trouble::Garbled);
         assert_eq!(ipmitool("Invalid completion code received: Invalid command").0, Trouble::Garbled);
     }

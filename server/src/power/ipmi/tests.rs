@@ -18,7 +18,7 @@ fn double(folder: &Path, body: &str) -> Ipmi {
 
 fn calls(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join("calls")).unwrap();
-    let own = "-v -I lanplus -H 10.9.8.7 -p 623 -U admin -E -C 17 ";
+    let own = "-v -I lanplus -H 10.9.8.7 -p 623 -U admin -E -C 17 -N 2 ";
     text.lines().map(|line| line.strip_prefix(own).expect(line).to_owned()).collect()
 }
 
