@@ -11,6 +11,7 @@ use crate::identity::names::{BadUrl, Names};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::listen::Places;
 use crate::power::desk::Desk;
+use crate::power::hands::Bmc;
 use crate::power::vault::{self, VaultError};
 use crate::rate::Rate;
 use crate::secret::{self, NoRandom, PinKey, UrlKey};
@@ -126,6 +127,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let server = server.first_request_timeout(waits).acceptor(acceptor).handle(handle.clone());
     let task = runtime.spawn(server.serve(service));
     runtime.spawn(runs::watch(Arc::clone(&app)));
+    runtime.spawn(crate::jobs::engine::run(Arc::clone(&app)));
     extra.spawn(&runtime, &app);
     drop(guard);
     let fingerprint = app.identity.fingerprint();
@@ -218,21 +220,23 @@ pub(crate) async fn assemble(
     let limits = config.limits.clone();
     let names = Names::new(config.url.as_deref(), addr)?;
     let identity = Identity::load_or_create(state.layout())?;
-    let db = Db::open(&state.layout().database())?;
+    let db = Arc::new(Db::open(&state.layout().database())?);
     let store = open_store(&state, &identity, config)?;
     let url_key = UrlKey::new(&db.secret("url-key", secret::random()?).await?);
     let pin_key = PinKey::new(db.secret("pin-key", secret::random()?).await?);
     let local = secret::token(secret::LOCAL)?;
     let sessions = Sessions::default();
-    let now = config.clock.unix();
+    let now = config.steady.unix();
     let since = i64::try_from(now.saturating_sub(limits.session_lapse.as_secs())).unwrap_or(i64::MAX);
     for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
     let urls = boot_urls(config, &names, identity.fingerprint())?;
     let power_key = vault::source(config.power_key.as_deref(), config.credentials.as_deref(), state.layout().dir());
+    let power = Arc::new(Desk::new(power_key, config.tools.clone(), config.power));
+    let bmc = Bmc { desk: Arc::clone(&power), db: Arc::clone(&db), clock: config.clock.clone() };
     let app = App {
-        power: Desk::new(power_key, config.tools.clone(), config.power),
+        power,
         boot: Boot::new(urls, state.layout().boot()),
         identity,
         db,
@@ -243,6 +247,9 @@ pub(crate) async fn assemble(
         pin_key,
         names,
         clock: config.clock.clone(),
+        steady: config.steady.clone(),
+        engine: crate::jobs::engine::Engine::default(),
+        hands: config.hands.clone().unwrap_or_else(|| Arc::new(bmc)),
         state,
         local_token: local.hash,
         url_key,

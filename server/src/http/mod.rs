@@ -10,13 +10,17 @@ pub mod body;
 pub mod boot;
 pub mod chunks;
 pub mod error;
+pub mod fleet;
 pub mod images;
+pub mod jobs;
+pub mod machines;
 pub mod netboot;
 pub mod packs;
 pub mod pins;
 pub mod power;
 pub mod receipts;
 pub mod routes;
+pub mod rules;
 pub mod runs;
 pub mod tokens;
 
@@ -25,6 +29,8 @@ use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
+use crate::jobs::engine::Engine;
+use crate::jobs::hands::Hands;
 use crate::power::desk::Desk;
 use crate::rate::Rate;
 use crate::secret::{PinKey, UrlKey};
@@ -59,7 +65,7 @@ pub struct App {
     /// Who this server is.
     pub identity: Identity,
     /// Tokens and runs.
-    pub db: Db,
+    pub db: Arc<Db>,
     /// Packs and images.
     pub store: Store,
     /// Runs under way.
@@ -75,11 +81,17 @@ pub struct App {
     /// Boot files, and what machines are told at their start.
     pub boot: Boot,
     /// Settings, secrets and turns of the machines' power.
-    pub power: Desk,
+    pub power: Arc<Desk>,
     /// Bounds.
     pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
+    /// The same at the start, and never set since.
+    pub steady: Clock,
+    /// What is due.
+    pub engine: Engine,
+    /// Switches machines.
+    pub hands: Arc<dyn Hands>,
     /// The state folder, held.
     pub state: StateFolder,
     /// SHA-256 of the local operator's token.
@@ -99,6 +111,13 @@ impl App {
     #[must_use]
     pub fn now(&self) -> i64 {
         i64::try_from(self.clock.unix()).unwrap_or(i64::MAX)
+    }
+
+    /// Both clocks, for jobs.
+    #[must_use]
+    pub fn both(&self) -> crate::db::jobs::Now {
+        let steady = i64::try_from(self.steady.unix()).unwrap_or(i64::MAX);
+        crate::db::jobs::Now { wall: self.now(), steady }
     }
 
     /// Runs blocking work of the store.

@@ -59,12 +59,24 @@ impl Driven {
     }
 }
 
-/// Reads the state; a silence is asked again.
+/// Reads the state; a silence is asked again, and a machine that is on its way to a state is waited for.
 ///
 /// # Errors
 /// [`PowerError`].
 pub fn status(power: &dyn Power, limits: &Limits, log: &mut dyn Attempts) -> Result<PowerState, PowerError> {
-    patient(limits, log, |log| power.status(log))
+    let until = Instant::now() + limits.settle;
+    loop {
+        let state = patient(limits, log, |log| power.status(log))?;
+        if state != PowerState::Unknown || !power.reads_state() {
+            return Ok(state);
+        }
+        stopped(power, log)?;
+        if Instant::now() >= until {
+            let words = format!("the machine is neither on nor off for {} s", limits.settle.as_secs());
+            return Err(PowerError::new(Trouble::Busy, What::Status, power.how(), words));
+        }
+        std::thread::sleep(limits.look);
+    }
 }
 
 /// Switches off, and reads back.

@@ -15,6 +15,7 @@ pub mod address;
 pub mod desk;
 pub mod drive;
 pub mod fence;
+pub mod hands;
 pub mod ipmi;
 mod judge;
 pub mod manual;
