@@ -43,6 +43,8 @@ pub enum Command {
     Agent(boot::Agent),
     /// PINs.
     Pin(boot::Pin),
+    /// Power.
+    Power(power::Power),
     /// A backup.
     Backup(Backup),
     /// The API's description.
@@ -163,6 +165,7 @@ macro_rules! group {
 
 // Behind the macros that it uses.
 pub mod boot;
+pub mod power;
 
 group!(
     /// make, list and remove tokens

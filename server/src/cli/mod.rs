@@ -6,6 +6,7 @@
 pub mod args;
 mod boot;
 mod completion;
+mod power;
 mod reach;
 mod serve;
 mod show;
@@ -113,6 +114,7 @@ fn run(args: Args) -> Result<(), Fault> {
         Command::Netboot(netboot) => boot::netboot(netboot.action),
         Command::Agent(agent) => boot::agent(agent.action),
         Command::Pin(pin) => boot::pin(pin.action),
+        Command::Power(power) => power::power(power.action),
         Command::Backup(args) => backup(&args),
         Command::Openapi(_) => write(&crate::openapi::text()),
         Command::Completion(args) => completion::print(&args.shell),

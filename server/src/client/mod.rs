@@ -6,6 +6,7 @@
 mod boot;
 mod door;
 pub mod pin;
+mod power;
 
 pub use door::{Door, Local, Remote, Reply};
 
@@ -166,7 +167,7 @@ impl Operator {
         image: &ImageRef,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<serde_json::Value, ClientError> {
-        self.work(&format!("checking image {image}"), &format!("/v1/images/{image}/check"), progress)
+        self.work(&format!("checking image {image}"), &format!("/v1/images/{image}/check"), Vec::new(), progress)
     }
 
     /// Reads every file of the store.
@@ -174,7 +175,7 @@ impl Operator {
     /// # Errors
     /// [`ClientError`].
     pub fn check_store(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<serde_json::Value, ClientError> {
-        self.work("checking the store", "/v1/store/check", progress)
+        self.work("checking the store", "/v1/store/check", Vec::new(), progress)
     }
 
     /// Frees what no image needs.
@@ -182,7 +183,7 @@ impl Operator {
     /// # Errors
     /// [`ClientError`].
     pub fn collect(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<serde_json::Value, ClientError> {
-        self.work("collecting the store", "/v1/store/collect", progress)
+        self.work("collecting the store", "/v1/store/collect", Vec::new(), progress)
     }
 
     /// The newest runs.
@@ -235,9 +236,10 @@ impl Operator {
         &self,
         what: &str,
         path: &str,
+        body: Vec<u8>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<serde_json::Value, ClientError> {
-        let reply = self.ask(what, "POST", path, Vec::new())?;
+        let reply = self.ask(what, "POST", path, body)?;
         for line in BufReader::new(reply.body.take(ANSWER_MAX)).split(b'\n') {
             let line = line.map_err(|source| shape(what, source))?;
             match serde_json::from_slice(&line).map_err(|error| shape(what, error.into()))? {

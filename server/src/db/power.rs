@@ -44,16 +44,6 @@ pub struct PowerRow {
     pub pin: Option<String>,
 }
 
-/// The machine of this name.
-///
-/// # Errors
-/// SQLite's.
-pub fn target(connection: &Connection, name: &str) -> rusqlite::Result<Option<Target>> {
-    let sql = "SELECT id, name, source FROM machines WHERE name = ?1";
-    let found = connection.prepare_cached(sql)?.query_row([name], of_machine).optional()?;
-    found.map(|target| with_macs(connection, target)).transpose()
-}
-
 /// The machine of this number.
 ///
 /// # Errors
@@ -228,10 +218,10 @@ mod tests {
     #[test]
     fn settings_and_targets_are_read_back_and_go_with_the_machine() {
         let db = database();
-        let target = target(&db, "web01").unwrap().unwrap();
+        let target = target_of(&db, 7).unwrap().unwrap();
         assert_eq!((target.id, target.macs.len(), target.uefi), (7, 1, false));
         assert!(target_of(&db, 8).unwrap().unwrap().uefi);
-        assert_eq!(super::target(&db, "web09").unwrap(), None);
+        assert_eq!(target_of(&db, 9).unwrap(), None);
         assert_eq!(find(&db, 7).unwrap(), None);
         put(&db, 7, &row()).unwrap();
         assert_eq!(find(&db, 7).unwrap(), Some(row()));

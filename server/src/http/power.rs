@@ -57,9 +57,9 @@ fn shown(row: &PowerRow) -> PowerShown {
 }
 
 async fn target(app: &Arc<App>, name: &str) -> Result<Target, Refusal> {
-    let wanted = name.to_owned();
-    let found = app.db.call("looking for a machine", move |db| rows::target(db, &wanted)).await?;
-    found.ok_or_else(|| Refusal::missing(format!("there is no machine {}", crate::text::clean(name, 64))))
+    let id = super::machines::resolve(app, name.to_owned()).await?;
+    let found = app.db.call("reading a machine", move |db| rows::target_of(db, id)).await?;
+    found.ok_or_else(|| Refusal::missing("the machine was removed meanwhile"))
 }
 
 fn turn(app: &App, machine: i64) -> Result<Turn<'_>, Refusal> {

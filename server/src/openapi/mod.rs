@@ -5,6 +5,7 @@
 
 mod agents;
 mod fleet;
+mod power;
 pub mod schemas;
 
 use crate::http::auth::Caller;
