@@ -64,7 +64,7 @@ pub fn ipmitool(said: &str) -> (Trouble, String) {
             return (*trouble, line.trim_start_matches("> ").to_owned());
         }
     }
-    let last = lines().filter(own).next_back().unwrap_or("it said nothing");
+    let last = lines().rfind(own).unwrap_or("it said nothing");
     (Trouble::Garbled, last.to_owned())
 }
 

@@ -163,7 +163,7 @@ impl Root {
 
 /// The override's target that means network, if there is one.
 fn target(boot: &Value) -> Option<&'static str> {
-    let Some(boot) = boot.as_object() else { return None };
+    let boot = boot.as_object()?;
     let listed = boot.get("BootSourceOverrideTarget@Redfish.AllowableValues").and_then(Value::as_array);
     let has = |target: &&str| listed.is_none_or(|listed| listed.iter().any(|value| value == target));
     let known = listed.is_some() || boot.contains_key("BootSourceOverrideTarget");
