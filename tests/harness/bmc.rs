@@ -46,6 +46,18 @@ impl Node {
         node
     }
 
+    /// A machine of QEMU, emulated, with one card that starts from `bootfile` (a URL; this machine is 10.0.2.2 there) and
+    /// one disk; its serial line is the console.
+    #[must_use]
+    pub fn qemu(mac: &str, bootfile: &str, disk: &Path, more: &str) -> Self {
+        let card = format!("-netdev user,id=n,bootfile={bootfile} -device virtio-net-pci,netdev=n,mac={mac}");
+        let disk = format!("-drive file={},format=raw,if=virtio,cache=unsafe", arg(disk));
+        Self::new(&format!(
+            "exec qemu-system-x86_64 -accel tcg,thread=multi -display none -serial stdio -monitor \"$MONITOR\" $BOOT \\\n  \
+             {card} {disk} {more}"
+        ))
+    }
+
     /// Its folder: `calls` is what the BMC was told, `console` what the machine said.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -15,6 +15,9 @@ use ramet_server::power::{Attempt, NextBoot, Power, PowerError, PowerState, Secr
 use ramet_tests::bmc::{self, LOGIN, Node};
 use ramet_tests::udp::{Faults, Udp};
 use ramet_wire::power::{PowerKind, PowerOptions};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 fn settings(kind: PowerKind, address: &str) -> Settings {
@@ -312,4 +315,44 @@ fn two_orders_never_meet_at_one_machine() {
     assert!(desk.turn(2).is_some());
     drop(first);
     assert!(desk.turn(1).is_some());
+}
+
+/// A disk whose first sector says so on the serial line, and halts.
+fn talking_disk(file: &Path) {
+    let mut disk = vec![0; 1 << 20];
+    // ds = 0; each byte of the text at 7c16 goes to port 3f8; then halt.
+    let code =
+        b"\x31\xc0\x8e\xd8\xfc\xba\xf8\x03\xbe\x16\x7c\xac\x84\xc0\x74\x03\xee\xeb\xf8\xf4\xeb\xfdDISK-STARTED\r\n\0";
+    disk[..code.len()].copy_from_slice(code);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(file, disk).unwrap();
+}
+
+#[test]
+#[ignore = "virtual machines"]
+fn a_bmc_starts_a_real_machine_from_the_network_once_and_then_from_its_disk() {
+    let (folder, ear) = (ramet_tests::tool::scratch(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let disk = folder.path().join("disk");
+    talking_disk(&disk);
+    let url = format!("http://10.0.2.2:{}/boot.ipxe", ear.local_addr().unwrap().port());
+    let node = Node::qemu("52:54:00:12:34:56", &url, &disk, "-m 256");
+    let bmc = bmc::Ipmi::start(&node);
+    let power = driver(settings(PowerKind::Ipmi, &bmc.address()));
+    drive::on(power.as_ref(), Order { force_off: false, network: Some(false) }, &limits(), &mut Vec::<Attempt>::new())
+        .unwrap();
+    let (mut firmware, _) = ear.accept().unwrap();
+    let mut asked = [0; 16];
+    firmware.read_exact(&mut asked).unwrap();
+    assert!(asked.starts_with(b"GET /boot.ipxe") || asked.starts_with(b"HEAD /boot.ipxe"), "{asked:?}");
+    assert!(!node.console().contains("DISK-STARTED"), "{}", node.console());
+    // Its program knows no ACPI: only force helps.
+    let refused = drive::off(power.as_ref(), Order::default(), &limits(), &mut Vec::<Attempt>::new()).unwrap_err();
+    assert_eq!(refused.trouble, Trouble::Refused);
+    drive::cycle(power.as_ref(), FORCE, &limits(), &mut Vec::<Attempt>::new()).unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while !node.console().contains("DISK-STARTED") {
+        assert!(Instant::now() < until, "{}", node.console());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(node.starts(), ["n", "c"]);
 }
