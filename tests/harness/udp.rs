@@ -42,7 +42,7 @@ impl State {
         let faults = *self.faults.lock().unwrap();
         // For each way by itself: else every request would pass and every answer be lost.
         let number = self.seen[way].fetch_add(1, SeqCst) + 1;
-        if faults.drop_each > 0 && number % faults.drop_each == 0 {
+        if faults.drop_each > 0 && number.is_multiple_of(faults.drop_each) {
             self.dropped.fetch_add(1, SeqCst);
             return;
         }
