@@ -134,7 +134,12 @@ impl Fleet {
     pub fn until_it(&self, id: u64, what: &str, is: impl Fn(&JobInfo) -> bool) -> JobDetail {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let found = self.job(id);
+            let answer = self.server.as_operator().get(&format!("/v1/jobs/{id}"));
+            if answer.status == 404 && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
+            let found: JobDetail = answer.json(200);
             if is(&found.job) {
                 return found;
             }

@@ -183,6 +183,7 @@ fn a_rule_that_cannot_be_read_or_does_nothing_is_refused() {
         AddRule { accept: false, ..good.clone() },
         AddRule { last: true, restore: None, ..good.clone() },
         AddRule { when: RuleWhen::Failed, accept: false, tags: vec![], restore: None, ..good.clone() },
+        AddRule { when: RuleWhen::Failed, accept: false, subnet: None, ..good.clone() },
     ];
     for bad in bad {
         server.as_operator().post("/v1/rules", &bad).refused(400);
@@ -190,6 +191,37 @@ fn a_rule_that_cannot_be_read_or_does_nothing_is_refused() {
     let nothing = AddRule { restore: Some("nothing".parse().unwrap()), ..good.clone() };
     server.as_operator().post("/v1/rules", &nothing).refused(404);
     server.as_operator().post("/v1/rules", &good).done(201);
+}
+
+#[test]
+fn a_machine_that_fails_is_restored_by_its_last_image_once() {
+    let fleet = Fleet::with(|config| config.limits.health_every = std::time::Duration::from_millis(50));
+    let web = image("web", 0..3);
+    fleet.server.capture(&web);
+    let id = fleet.machine(1);
+    let job = fleet.ask(&restore("web", &[1]))[0];
+    fleet.until_it(job, "on", |job| job.step.contains("waits for its agent"));
+    let work = fleet.say(&hello(1, 1)).work.unwrap();
+    fleet.finish(&work, &fleet.begin(&work), &web);
+    fleet.until(job, JobState::Leaving);
+    fleet.server.pass(120);
+    fleet.until(job, JobState::Confirmed);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let health = Some(format!("tcp:{}@127.0.0.1", listener.local_addr().unwrap().port()));
+    let set = serde_json::to_vec(&SetMachine { health, ..SetMachine::default() }).unwrap();
+    fleet.server.as_operator().send("PUT", "/v1/machines/web01", &[], &set).done(200);
+    let (when, subnet, restore) = (RuleWhen::Failed, None, None);
+    let failed = AddRule { when, subnet, restore, accept: false, last: true, wipe_existing: true, ..rule("") };
+    let made: RuleInfo = fleet.server.as_operator().post("/v1/rules", &failed).json(201);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert!(fleet.detail(1).machine.job.is_none(), "it is well");
+    drop(listener);
+    let next = fleet.until_it(job + 1, "on", |job| job.step.contains("waits for its agent")).job;
+    assert_eq!((next.by, next.kind, next.state), (format!("rule {}", made.id), JobKind::Restore, JobState::Boot));
+    assert!(fleet.switches.of(id, |switch| switch.orders.contains(&"hard off".to_owned())), "it was on");
+    fleet.server.as_operator().send("POST", &format!("/v1/jobs/{}/cancel", job + 1), &[], b"").done(200);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert!(fleet.detail(1).machine.job.is_none(), "once");
 }
 
 #[test]

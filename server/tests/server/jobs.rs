@@ -561,7 +561,7 @@ fn malformed_requests_are_refused_on_every_route_of_the_fleet() {
         ("PUT", "/v1/machines/web01", r#"{"health":"udp:1@x"}"#),
         ("PUT", "/v1/machines/web01", r#"{"group":"a b"}"#),
         ("PUT", "/v1/machines/web01", r#"{"add_macs":["01:00:00:00:00:00"]}"#),
-        ("POST", "/v1/machines/web01/accept", "[]"),
+        ("POST", "/v1/machines/web01/accept", "7"),
         ("POST", "/v1/rules", r#"{"when":"full-moon"}"#),
         ("POST", "/v1/jobs", r#"{"do":"levitate"}"#),
         ("POST", "/v1/jobs", r#"{"do":"restore","to":["web01"],"options":{"tries":-1}}"#),
