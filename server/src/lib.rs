@@ -18,6 +18,7 @@ mod db;
 pub mod http;
 pub mod identity;
 mod listen;
+pub mod metrics;
 pub mod openapi;
 mod rate;
 mod secret;

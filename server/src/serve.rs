@@ -10,6 +10,7 @@ use crate::http::{App, router, runs};
 use crate::identity::names::{BadUrl, Names};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::listen::Places;
+use crate::metrics::{Metrics, scrape::Mark};
 use crate::rate::Rate;
 use crate::secret::{self, NoRandom, PinKey, UrlKey};
 use crate::session::{Session, Sessions};
@@ -223,6 +224,7 @@ pub(crate) async fn assemble(
     for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
+    let mark = db.call("looking for the newest events", |db| Mark::now(db)).await?;
     let urls = boot_urls(config, &names, identity.fingerprint())?;
     let app = App {
         boot: Boot::new(urls, state.layout().boot()),
@@ -232,6 +234,7 @@ pub(crate) async fn assemble(
         sessions,
         waiting: tokio::sync::Mutex::new(Waiting::default()),
         rate: Rate::new(&limits),
+        metrics: Metrics::new(mark),
         pin_key,
         names,
         clock: config.clock.clone(),

@@ -76,9 +76,9 @@ pub struct Serve {
     /// bring back a backup into an empty state folder first
     #[argh(option)]
     pub restore: Option<PathBuf>,
-    /// log as JSON
-    #[argh(switch)]
-    pub log_json: bool,
+    /// how the log on stderr is written: text or json, one object per line (default text)
+    #[argh(option, default = "LogFormat::Text")]
+    pub log_format: LogFormat,
 }
 
 /// print the fingerprint of the server's identity
@@ -180,7 +180,7 @@ group!(
 reach!(
     /// make a token and print it, once
     TokenAdd, "add", {
-        /// what it may do: capture, restore, admin; several with commas
+        /// what it may do: capture, restore, admin, metrics; several with commas
         #[argh(option)]
         scope: [Scopes],
         /// images it may reach, * stands for anything (default *)
@@ -301,6 +301,26 @@ fn split(words: &[String]) -> Vec<String> {
         }
     }
     out
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object per line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is none of text, json")),
+        }
+    }
 }
 
 /// Scopes with commas between them.

@@ -7,7 +7,7 @@ use super::{Fault, write};
 
 /// Every command with its options.
 pub(super) const WORDS: &[(&str, &[&str])] = &[
-    ("serve", &["--state", "--listen", "--url", "--boot-listen", "--boot-url", "--tftp", "--restore", "--log-json"]),
+    ("serve", &["--state", "--listen", "--url", "--boot-listen", "--boot-url", "--tftp", "--restore", "--log-format"]),
     ("key", &["--state", "--server"]),
     ("token add", &["--scope", "--image", "--expires", "--once"]),
     ("token ls", &[]),
@@ -100,8 +100,7 @@ fn fish() -> String {
         let seen = command.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}"));
         let seen = seen.collect::<Vec<_>>().join("; and ");
         for option in options(command, own).split(' ') {
-            let value =
-                if matches!(option, "--once" | "--proxy" | "--json" | "--help" | "--log-json") { "" } else { " -r" };
+            let value = if matches!(option, "--once" | "--proxy" | "--json" | "--help") { "" } else { " -r" };
             lines.push_str(&format!("complete -c ramet -n '{seen}' -l {}{value}\n", &option[2..]));
         }
     }

@@ -11,6 +11,7 @@ pub mod boot;
 pub mod chunks;
 pub mod error;
 pub mod images;
+pub mod metrics;
 pub mod netboot;
 pub mod packs;
 pub mod pins;
@@ -24,6 +25,7 @@ use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
+use crate::metrics::Metrics;
 use crate::rate::Rate;
 use crate::secret::{PinKey, UrlKey};
 use crate::session::Sessions;
@@ -66,6 +68,8 @@ pub struct App {
     pub waiting: tokio::sync::Mutex<Waiting>,
     /// How often strangers may ask.
     pub rate: Rate,
+    /// What was counted.
+    pub metrics: Metrics,
     /// Hashes PINs.
     pub pin_key: PinKey,
     /// Names and URLs.
@@ -144,6 +148,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     let (status, ms) = (response.status().as_u16(), began.elapsed().as_millis());
     // The route's own path: the request's may hold a signature in its query.
     let (verb, path) = (gate.route.verb.text(), gate.route.path);
+    gate.app.metrics.answered(verb, path, status);
     if response.status().is_client_error() || response.status().is_server_error() {
         tracing::warn!(verb, path, status, ms, who, peer = peer.map(tracing::field::display), "refused");
     } else {

@@ -4,8 +4,8 @@
 //! Promise: the router, the OpenAPI document and the tests are made from this table and from nothing else.
 
 use super::App;
-use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
-use super::{admin, agents, boot, chunks, images, netboot, packs, pins, receipts, runs, tokens};
+use super::auth::Caller::{self, Admin, Anyone, Metrics, SignedUrl, Token};
+use super::{admin, agents, boot, chunks, images, metrics, netboot, packs, pins, receipts, runs, tokens};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -283,6 +283,11 @@ pub static ROUTES: &[Route] = &[
         "Removes the installed boot files",
         "",
         (204, ""),
+    ),
+    row(Verb::Get, "/metrics", &[Admin, Metrics], Takes::Nothing, || get(metrics::show)).doc(
+        "What was done and what there is, as numbers in the OpenMetrics format",
+        "",
+        (200, "binary"),
     ),
     row(Verb::Post, "/v1/backup", &[Admin], Takes::Nothing, || post(admin::backup)).doc(
         "Identity, database and manifests, as a tar archive",

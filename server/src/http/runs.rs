@@ -231,7 +231,13 @@ pub async fn end(
 pub async fn finish(app: &App, run: &str, end: End) -> Result<(), Refusal> {
     let (id, now) = (run.to_owned(), app.now());
     tracing::info!(run, state = ?end.state, error = end.error, "run ended");
-    app.db.call("ending a run", move |db| runs::end(db, &id, &end, now)).await?;
+    let work = move |db: &mut rusqlite::Connection| {
+        let ended = runs::end(db, &id, &end, now)?;
+        if ended { runs::find(db, &id) } else { Ok(None) }
+    };
+    if let Some(run) = app.db.call("ending a run", work).await? {
+        app.metrics.run_ended(&run);
+    }
     Ok(())
 }
 

@@ -13,5 +13,6 @@ mod captures;
 mod commands;
 mod harness;
 mod hostile;
+mod metrics;
 mod restores;
 mod runs;
