@@ -191,7 +191,7 @@ mod tests {
     fn hello(nonce: u32) -> Hello {
         let machine = Source::default();
         let nonce = format!("{nonce:032x}");
-        Hello { agent: "0.1.0".into(), nonce, mode: Mode::Menu, machine, macs: vec![], disks: vec![] }
+        Hello { agent: "0.1.0".into(), nonce, mode: Mode::Menu, machine, ..Hello::default() }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub fn hello(here: &Here, mode: Mode, found: &[Found]) -> io::Result<Hello> {
         machine: machine(),
         macs: macs(Path::new("/sys/class/net")),
         disks: seen(found),
+        hardware: None,
     })
 }
 

@@ -69,6 +69,7 @@ impl Found {
             model: cut(&self.model),
             serial: cut(&self.serial),
             wwn: cut(&self.wwn),
+            ..DiskSeen::default()
         }
     }
 }

@@ -342,6 +342,8 @@ mod tests {
             token: "t".to_owned(),
             then: None,
             disk: String::new(),
+            job: None,
+            blank_only: false,
         };
         let restore = work(Action::Restore, "web@0123456789abcdef");
         assert!(agrees(&of("clone.mode=job"), &restore).is_ok());

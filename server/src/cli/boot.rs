@@ -104,6 +104,7 @@ pub(super) fn agent(action: AgentAction) -> Result<(), Fault> {
             let approve = Approve {
                 capture: args.capture.clone(),
                 restore: args.restore.clone(),
+                job: None,
                 then: args.then.map(|then| then.0),
                 disk: args.disk.clone(),
             };

@@ -1,4 +1,4 @@
-//! The database: tokens, runs, PINs and armed machines, in one SQLite file.
+//! The database: tokens, runs, PINs, machines, jobs and what was done, in one SQLite file.
 //!
 //! In: closures over a connection, from any thread. Out: their results, once they are on disk.
 //! Promise: one thread does all of it, in order; what was answered survives a crash of process or machine.
@@ -6,95 +6,18 @@
 pub mod netboot;
 pub mod pins;
 pub mod runs;
+mod schema;
 pub mod tokens;
 
 use rusqlite::{Connection, OptionalExtension, ffi};
+use schema::{SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_3};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Version of the schema that this build writes.
-const SCHEMA: i64 = 2;
 /// Questions that may wait; askers beyond wait too.
 const QUEUE: usize = 256;
-
-/// What is in the file. Later issues add versions, each as another step of [`migrate`].
-const SCHEMA_1: &str = "
-CREATE TABLE meta (
-    key    TEXT PRIMARY KEY,
-    value  BLOB NOT NULL
-) STRICT;
-CREATE TABLE tokens (
-    id       TEXT PRIMARY KEY,
-    hash     BLOB NOT NULL,
-    scopes   TEXT NOT NULL,
-    images   TEXT NOT NULL,
-    expires  INTEGER,
-    once     INTEGER NOT NULL,
-    used     INTEGER NOT NULL DEFAULT 0,
-    created  INTEGER NOT NULL
-) STRICT;
-CREATE TABLE runs (
-    number         INTEGER PRIMARY KEY,
-    id             TEXT NOT NULL UNIQUE,
-    action         TEXT NOT NULL,
-    image          TEXT NOT NULL,
-    version        TEXT,
-    partitions     TEXT NOT NULL,
-    agent          TEXT NOT NULL,
-    agent_version  TEXT NOT NULL,
-    machine        TEXT NOT NULL,
-    token          TEXT NOT NULL,
-    session        BLOB NOT NULL,
-    store_session  TEXT,
-    state          TEXT NOT NULL,
-    step           TEXT NOT NULL DEFAULT '',
-    done           INTEGER NOT NULL DEFAULT 0,
-    total          INTEGER NOT NULL DEFAULT 0,
-    error          TEXT NOT NULL DEFAULT '',
-    committed      INTEGER,
-    receipt        TEXT,
-    started        INTEGER NOT NULL,
-    ended          INTEGER
-) STRICT;
-CREATE INDEX runs_by_state ON runs (state, ended);
-";
-
-/// What version 2 adds: who made a token and for what, machines armed for network boot, PINs.
-const SCHEMA_2: &str = "
-ALTER TABLE tokens ADD COLUMN origin TEXT NOT NULL DEFAULT '';
-ALTER TABLE tokens ADD COLUMN version TEXT;
-ALTER TABLE tokens ADD COLUMN armed TEXT NOT NULL DEFAULT '';
-ALTER TABLE runs ADD COLUMN armed TEXT NOT NULL DEFAULT '';
-CREATE INDEX runs_by_token ON runs (token);
-CREATE TABLE netboot (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    mac      TEXT NOT NULL UNIQUE,
-    mode     TEXT NOT NULL,
-    image    TEXT,
-    once     INTEGER NOT NULL,
-    follows  TEXT,
-    disk     TEXT NOT NULL,
-    name     TEXT NOT NULL,
-    expires  INTEGER,
-    created  INTEGER NOT NULL,
-    fetched  INTEGER,
-    boot     BLOB,
-    peer     TEXT,
-    token    TEXT,
-    handed   INTEGER
-) STRICT;
-CREATE TABLE pins (
-    id       TEXT PRIMARY KEY,
-    hash     BLOB NOT NULL,
-    scopes   TEXT NOT NULL,
-    images   TEXT NOT NULL,
-    expires  INTEGER NOT NULL,
-    tries    INTEGER NOT NULL,
-    created  INTEGER NOT NULL
-) STRICT;
-";
 
 /// Why the database did not do it. Messages are for the log; agents never see them.
 #[derive(Debug, thiserror::Error)]
@@ -221,6 +144,7 @@ fn connect(path: &Path) -> Result<Connection, DbError> {
     // FULL: a token that was used once must not come back after a power cut.
     connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
     connection.pragma_update(None, "trusted_schema", false).map_err(failed)?;
+    connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
     connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(failed)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if found > SCHEMA {
@@ -237,6 +161,9 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     }
     if found < 2 {
         step.execute_batch(SCHEMA_2)?;
+    }
+    if found < 3 {
+        step.execute_batch(SCHEMA_3)?;
     }
     step.pragma_update(None, "user_version", SCHEMA)?;
     step.commit()
@@ -285,7 +212,7 @@ mod tests {
         drop(Db::open(&path).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let refused = Db::open(&path).unwrap_err();
-        assert!(refused.to_string().contains("schema 99, this build knows 2"), "{refused}");
+        assert!(refused.to_string().contains("schema 99, this build knows 3"), "{refused}");
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("machine", Any, "host, uuid, serial, vendor, product, firmware"),
             field("macs", List(&Text), "permanent addresses of its cards, at most 32"),
             field("disks", List(&Of("DiskSeen")), "its disks, at most 64"),
+            maybe("hardware", Of("Hardware"), "what else it has"),
         ],
     ),
     schema(
@@ -34,6 +35,8 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("model", Text, "model"),
             maybe("serial", Text, "serial number"),
             maybe("wwn", Text, "world-wide name"),
+            maybe("holds", Text, "the table or file system on it; empty for none, absent where nobody looked"),
+            field("named_only", Flag, "a candidate only where it is named"),
         ],
     ),
     schema(
@@ -56,6 +59,8 @@ pub static SCHEMAS: &[Schema] = &[
             field("token", Text, "a token for exactly this, for one run"),
             maybe("then", THEN, "what follows"),
             field("disk", Text, "which disk, as clone.disk takes it; empty where the agent chooses"),
+            maybe("job", Integer, "the job whose work it is"),
+            field("blank_only", Flag, "refuse disks that hold a table or a file system"),
         ],
     ),
     schema(
@@ -87,10 +92,11 @@ pub static SCHEMAS: &[Schema] = &[
     ),
     schema(
         "Approve",
-        "Work for such an agent: exactly one of capture and restore",
+        "Work for such an agent: exactly one of capture, restore and job",
         &[
             maybe("capture", Text, "NAME"),
             maybe("restore", Text, "NAME or NAME@ID"),
+            maybe("job", Integer, "the job of its machine that waits for this word"),
             maybe("then", THEN, "what follows"),
             field("disk", Text, "which disk, as clone.disk takes it; empty where the agent chooses"),
         ],
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_message_of_agents_has_the_fields_that_the_document_says() {
-        let disk = DiskSeen { name: text(), size: 1, sector: 512, model: Some(text()), serial: None, wwn: None };
+        let disk = DiskSeen { name: text(), size: 1, sector: 512, model: Some(text()), ..DiskSeen::default() };
         let hello = Hello {
             agent: text(),
             nonce: text(),
@@ -184,6 +190,7 @@ mod tests {
             machine: Source::default(),
             macs: vec![Mac([2; 6])],
             disks: vec![disk.clone()],
+            hardware: Some(Box::default()),
         };
         let work = Work {
             action: Action::Capture,
@@ -191,6 +198,8 @@ mod tests {
             token: text(),
             then: Some(Then::Wait),
             disk: text(),
+            job: Some(1),
+            blank_only: false,
         };
         keys("DiskSeen", disk);
         keys("Hello", &hello);
@@ -203,7 +212,7 @@ mod tests {
         let (seen, peer, work, note) = (text(), text(), Some("web".parse().unwrap()), text());
         keys("AgentSeen", AgentSeen { code: text(), state, seen, peer, hello, work, note });
         let (capture, restore) = (Some("web".parse().unwrap()), Some("web".parse().unwrap()));
-        keys("Approve", Approve { capture, restore, then: Some(Then::Reboot), disk: text() });
+        keys("Approve", Approve { capture, restore, job: None, then: Some(Then::Reboot), disk: text() });
         keys("AddPin", AddPin { scopes: vec![Scope::Capture], images: ImageGlob::any(), expires: 1 });
         keys("PinAdded", PinAdded { id: text(), pin: text() });
         let (scopes, images) = (vec![], ImageGlob::any());

@@ -4,6 +4,7 @@
 //! Promise: it lists exactly the routes that the router has; `server/openapi.json` is the same, a test says so.
 
 mod agents;
+mod fleet;
 pub mod schemas;
 
 use crate::http::auth::Caller;

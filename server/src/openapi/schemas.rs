@@ -309,7 +309,7 @@ pub static SCHEMAS: &[Schema] = &[
 
 /// All messages, those of agents without a token too.
 pub fn all() -> impl Iterator<Item = &'static Schema> {
-    SCHEMAS.iter().chain(super::agents::SCHEMAS)
+    SCHEMAS.iter().chain(super::agents::SCHEMAS).chain(super::fleet::SCHEMAS)
 }
 
 impl Schema {

@@ -18,7 +18,7 @@ fn hello(nonce: u32, mode: Mode, macs: &[Mac]) -> Hello {
         mode,
         machine: Source { serial: Some("S\x1b[31m1".into()), ..Source::default() },
         macs: macs.to_vec(),
-        disks: vec![],
+        ..Hello::default()
     }
 }
 
@@ -42,7 +42,7 @@ fn armed(server: &Server) -> Vec<Armed> {
 
 fn approve(server: &Server, code: &str, capture: Option<&str>, restore: Option<&str>) -> crate::harness::Answer {
     let (capture, restore) = (capture.map(|name| name.parse().unwrap()), restore.map(|image| image.parse().unwrap()));
-    let body = Approve { capture, restore, then: Some(Then::Wait), disk: "0:serial=a b".into() };
+    let body = Approve { capture, restore, job: None, then: Some(Then::Wait), disk: "0:serial=a b".into() };
     server.as_operator().post(&format!("/v1/agents/{code}/approve"), &body)
 }
 

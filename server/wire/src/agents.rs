@@ -4,6 +4,7 @@
 //! Promise: a code or a MAC is no secret: what opens the store is the one-use token of an answer, bound to one boot's nonce.
 
 use crate::api::{Action, Scope};
+use crate::hardware::Hardware;
 use crate::manifest::Source;
 use crate::name::{ImageGlob, ImageName, ImageRef};
 use crate::settings::{Mac, Mode, Then};
@@ -19,7 +20,7 @@ pub const DISKS_MAX: usize = 64;
 pub const TEXT_MAX: usize = 128;
 
 /// `POST /v1/agents`, for anyone: an agent that has no token says who it is and asks for work, again and again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
     /// The agent's version.
@@ -34,10 +35,13 @@ pub struct Hello {
     pub macs: Vec<Mac>,
     /// Its disks, at most [`DISKS_MAX`].
     pub disks: Vec<DiskSeen>,
+    /// What else it has; the first Hello of a boot has it, later ones may leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Box<Hardware>>,
 }
 
 /// A disk of a [`Hello`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskSeen {
     /// As this kernel calls it: `nvme0n1`.
@@ -55,6 +59,12 @@ pub struct DiskSeen {
     /// World-wide name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wwn: Option<String>,
+    /// The table or file system that is on it: `gpt`, `ext4`, …; empty for none; none where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<String>,
+    /// Removable, USB, FC, iSCSI, NVMe-oF, the boot medium: it is a candidate only where it is named.
+    #[serde(default)]
+    pub named_only: bool,
 }
 
 /// What an agent shall do until its next [`Hello`].
@@ -106,6 +116,13 @@ pub struct Work {
     /// Which disk, as `clone.disk` takes it; empty where the agent chooses.
     #[serde(default)]
     pub disk: String,
+    /// The job whose work it is: its agent says [`JobBeat`](crate::jobs::JobBeat)s and
+    /// [`JobLeaving`](crate::jobs::JobLeaving) with this token, and with the session of its run.
+    #[serde(default)]
+    pub job: Option<u64>,
+    /// Refuse disks that hold a table or a file system.
+    #[serde(default)]
+    pub blank_only: bool,
 }
 
 /// `POST /v1/agents/pin`, for anyone: a person at the console typed a PIN.
@@ -150,7 +167,7 @@ pub struct AgentSeen {
     pub note: String,
 }
 
-/// `POST /v1/agents/{code}/approve`, operators only: exactly one of the two.
+/// `POST /v1/agents/{code}/approve`, operators only: exactly one of the three.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approve {
@@ -160,6 +177,9 @@ pub struct Approve {
     /// Restore this image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<ImageRef>,
+    /// The job of its machine that waits for this word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<u64>,
     /// What follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,

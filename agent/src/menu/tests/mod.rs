@@ -111,7 +111,15 @@ fn plan() -> Plan {
 }
 
 fn work(action: Action, then: Option<Then>) -> Work {
-    Work { action, image: "web".parse().unwrap(), token: "t".to_owned(), then, disk: String::new() }
+    Work {
+        action,
+        image: "web".parse().unwrap(),
+        token: "t".to_owned(),
+        then,
+        disk: String::new(),
+        job: None,
+        blank_only: false,
+    }
 }
 
 /// The plan of a restore that a person chose by a PIN.
