@@ -3,31 +3,15 @@
 //! In: `/sys/class/net`, the cards' own addresses, LLDP. Out: Ethernet cards, ascending by name.
 //! Promise: only cards; VLANs, bridges, bonds and other made-up ones are left out.
 
-use super::lldp::{Listener, Neighbour};
+use super::lldp::Listener;
 use super::tree::Tree;
 use crate::init::sys;
+use ramet_wire::hardware::Card;
 use ramet_wire::settings::Mac;
 use std::net::UdpSocket;
 
 /// `ARPHRD_ETHER` of `linux/if_arp.h`.
 const ETHERNET: &str = "1";
-
-/// A card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
-    /// As the kernel calls it.
-    pub name: String,
-    /// The address that is burnt in; where the driver does not tell, the one in use.
-    pub mac: Mac,
-    /// The kernel's driver.
-    pub driver: Option<String>,
-    /// Whether its cable leads somewhere; a card that is off says nothing, and that is no.
-    pub link: bool,
-    /// Megabits per second, while there is a link.
-    pub speed: Option<u32>,
-    /// Who is at the other end.
-    pub neighbour: Option<Neighbour>,
-}
 
 /// All cards (kernel: Documentation/ABI/testing/sysfs-class-net), at most `most`.
 #[must_use]

@@ -3,22 +3,18 @@
 //! In: `modalias` files of the PCI and USB buses. Out: aliases, each once, ascending.
 //! Promise: bounded in number and length; an inventory compares them with the modules of an image before it is cloned.
 
-use super::tree::{Tree, cut};
+use super::tree::Tree;
 
-/// Where the buses list their devices (kernel: Documentation/ABI/testing/sysfs-bus-pci, sysfs-bus-usb).
-const BUSES: [&str; 2] = ["pci", "usb"];
-
-/// Aliases of all PCI and USB devices, at most `most`.
+/// Aliases of the devices of a bus, `pci` or `usb`, at most `most` (kernel: Documentation/ABI/testing/sysfs-bus-pci,
+/// sysfs-bus-usb).
 #[must_use]
-pub fn modaliases(tree: &Tree, most: usize) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for bus in BUSES {
-        let folder = format!("sys/bus/{bus}/devices");
-        let prefix = format!("{bus}:");
-        let of = |name: String| tree.text(&format!("{folder}/{name}/modalias")).map(|alias| cut(&alias));
-        // Interfaces of USB devices have names of their own kind, hubs and devices have no alias.
-        found.extend(tree.names(&folder).into_iter().filter_map(of).filter(|alias| alias.starts_with(&prefix)));
-    }
+pub fn modaliases(tree: &Tree, bus: &str, most: usize) -> Vec<String> {
+    let folder = format!("sys/bus/{bus}/devices");
+    let prefix = format!("{bus}:");
+    // Interfaces of USB devices have an alias, hubs and the devices themselves have none.
+    let of = |name: String| tree.text(&format!("{folder}/{name}/modalias"));
+    let mut found: Vec<String> =
+        tree.names(&folder).into_iter().filter_map(of).filter(|alias| alias.starts_with(&prefix)).collect();
     found.sort_unstable();
     found.dedup();
     found.truncate(most);
@@ -39,9 +35,10 @@ mod tests {
         made.file("sys/bus/pci/devices/0000:00:05.0/modalias", b"acpi:PNP0A08:\n");
         made.file("sys/bus/usb/devices/1-1:1.0/modalias", b"usb:v0627p0001d0000dc00dsc00dp00ic03isc00ip00in00\n");
         made.file("sys/bus/usb/devices/usb1/uevent", b"");
-        let all = modaliases(&made.tree(), 10);
-        assert_eq!(all, [nic, "usb:v0627p0001d0000dc00dsc00dp00ic03isc00ip00in00"]);
-        assert_eq!(modaliases(&made.tree(), 1).len(), 1);
-        assert!(modaliases(&Made::new().tree(), 10).is_empty());
+        made.file("sys/bus/pci/devices/0000:00:06.0/modalias", b"pci:v00001AF4\n");
+        assert_eq!(modaliases(&made.tree(), "pci", 10), ["pci:v00001AF4", nic]);
+        assert_eq!(modaliases(&made.tree(), "usb", 10), ["usb:v0627p0001d0000dc00dsc00dp00ic03isc00ip00in00"]);
+        assert_eq!(modaliases(&made.tree(), "pci", 1), ["pci:v00001AF4"]);
+        assert!(modaliases(&Made::new().tree(), "pci", 10).is_empty());
     }
 }

@@ -7,6 +7,7 @@ use super::tree::{Tree, cut};
 use crate::init::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
+use ramet_wire::hardware::Neighbour;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,17 +23,6 @@ const CARDS_MAX: usize = 64;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a neighbour sends (9.2.5.7), and some time for it to arrive.
 pub const INTERVAL: Duration = Duration::from_secs(32);
-
-/// What a switch says of one of its ports.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Its name; where it has none, its chassis id.
-    pub system: String,
-    /// The port's id, such as `Gi1/0/12` or an address.
-    pub port: String,
-    /// What is written at the port.
-    pub description: Option<String>,
-}
 
 type Seen = Mutex<BTreeMap<String, Neighbour>>;
 
@@ -125,7 +115,7 @@ fn parse(frame: &[u8]) -> Option<Neighbour> {
     if ethernet[12..] != sys::ETH_P_LLDP.to_be_bytes() {
         return None;
     }
-    let (mut chassis, mut port) = (None, None);
+    let (mut chassis, mut port, mut description) = (None, None, None);
     let mut found = Neighbour::default();
     for position in 0.. {
         let head = u16::from_be_bytes([*rest.first()?, *rest.get(1)?]);
@@ -140,7 +130,7 @@ fn parse(frame: &[u8]) -> Option<Neighbour> {
             (3, 2) if value == [0, 0] || value.len() != 2 => return None,
             (3, 2) => {}
             (_, 0..=2) | (0..=3, _) => return None,
-            (4, _) => found.description = text(value),
+            (4, _) => description = text(value),
             (5, _) => found.system = text(value).unwrap_or_default(),
             _ => {}
         }
@@ -148,7 +138,12 @@ fn parse(frame: &[u8]) -> Option<Neighbour> {
     if found.system.is_empty() {
         found.system = chassis?;
     }
-    found.port = port?;
+    let port: String = port?;
+    // Some switches give their ports numbers as ids, and the name that is printed beside the socket as description.
+    found.port = match description.filter(|description| *description != port) {
+        Some(description) => cut(&format!("{port} ({description})")),
+        None => port,
+    };
     Some(found)
 }
 
@@ -203,13 +198,12 @@ mod tests {
     #[test]
     fn a_neighbour_is_its_name_its_port_and_what_is_written_there() {
         let found = parse(&frame(&usual())).unwrap();
-        assert_eq!((found.system.as_str(), found.port.as_str()), ("leaf-7a", "Gi1/0/12"));
-        assert_eq!(found.description.as_deref(), Some("rack 7 [2J unit 12"));
+        assert_eq!((found.system.as_str(), found.port.as_str()), ("leaf-7a", "Gi1/0/12 (rack 7 [2J unit 12)"));
         let mut nameless = usual();
         nameless.remove(4);
         assert_eq!(parse(&frame(&nameless)).unwrap().system, "52:54:00:00:00:01");
         nameless[1] = element(2, b"\x04\x01\x0a\x00\x00\x01");
-        assert_eq!(parse(&frame(&nameless)).unwrap().port, "10.0.0.1");
+        assert_eq!(parse(&frame(&nameless)).unwrap().port, "10.0.0.1 (rack 7 [2J unit 12)");
     }
 
     #[test]
@@ -264,7 +258,7 @@ mod tests {
         let mac = std::fs::read_to_string("/sys/class/net/s0/address").unwrap();
         let _ = lldpd.kill();
         let _ = lldpd.wait();
-        assert_eq!((heard.port.as_str(), heard.description.as_deref()), (mac.trim(), Some("s0")));
+        assert_eq!(heard.port, format!("{} (s0)", mac.trim()));
         assert!(!heard.system.is_empty());
         assert_eq!(listener.neighbour("s0"), None);
     }

@@ -5,29 +5,17 @@
 
 use super::smbios;
 use super::tree::{Tree, cut};
+use ramet_wire::hardware::{Cpu, SecureBoot};
 use std::collections::BTreeSet;
 
 /// `SecureBoot` and `SetupMode` (UEFI specification 2.10, section 3.3): one byte behind four of attributes.
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// Processors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Processors {
-    /// As they call themselves.
-    pub model: Option<String>,
-    /// Packages.
-    pub sockets: u32,
-    /// Cores in all packages.
-    pub cores: u32,
-    /// Hardware threads.
-    pub threads: u32,
-}
-
 /// Reads `/proc/cpuinfo`, of which each processor is a paragraph.
 #[must_use]
-pub fn processors(tree: &Tree) -> Processors {
+pub fn processors(tree: &Tree) -> Cpu {
     let text = tree.lines("proc/cpuinfo").unwrap_or_default();
-    let mut found = Processors::default();
+    let mut found = Cpu::default();
     let (mut sockets, mut cores) = (BTreeSet::new(), BTreeSet::new());
     for paragraph in text.split("\n\n") {
         let value = |name: &str| {
@@ -40,12 +28,12 @@ pub fn processors(tree: &Tree) -> Processors {
         let socket = value("physical id").unwrap_or("0");
         sockets.insert(socket.to_owned());
         cores.insert((socket.to_owned(), value("core id").unwrap_or(number).to_owned()));
-        if found.model.is_none() {
-            found.model = value("model name").map(cut).filter(|model| !model.is_empty());
+        if found.model.is_empty() {
+            found.model = value("model name").map(cut).unwrap_or_default();
         }
     }
     let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-    Processors { sockets: count(sockets.len()), cores: count(cores.len()), ..found }
+    Cpu { sockets: count(sockets.len()), cores: count(cores.len()), ..found }
 }
 
 /// Bytes of memory that are plugged in, by SMBIOS; where that is silent, what the kernel has.
@@ -68,13 +56,17 @@ pub fn is_uefi(tree: &Tree) -> bool {
 
 /// Whether Secure Boot is enforced; none on BIOS machines and where firmware does not say.
 #[must_use]
-pub fn secure_boot(tree: &Tree) -> Option<bool> {
+pub fn secure_boot(tree: &Tree) -> Option<SecureBoot> {
     let variable = |name: &str| match tree.bytes(&format!("sys/firmware/efi/efivars/{name}-{GLOBAL}"))?.as_slice() {
         [_, _, _, _, value @ (0 | 1)] => Some(*value == 1),
         _ => None,
     };
     // In setup mode nothing is checked, whatever the other variable says.
-    Some(variable("SecureBoot")? && variable("SetupMode") != Some(true))
+    match (variable("SetupMode"), variable("SecureBoot")?) {
+        (Some(true), _) => Some(SecureBoot::Setup),
+        (_, true) => Some(SecureBoot::On),
+        (_, false) => Some(SecureBoot::Off),
+    }
 }
 
 #[cfg(test)]
@@ -95,11 +87,10 @@ mod tests {
         }
         made.file("proc/cpuinfo", text.as_bytes());
         let found = processors(&made.tree());
-        let model = Some("AMD EPYC 7543".to_owned());
-        assert_eq!(found, Processors { model, sockets: 2, cores: 4, threads: 8 });
+        assert_eq!(found, Cpu { model: "AMD EPYC 7543".to_owned(), sockets: 2, cores: 4, threads: 8 });
         made.file("proc/cpuinfo", b"processor\t: 0\n\nprocessor\t: 1\n");
-        assert_eq!(processors(&made.tree()), Processors { model: None, sockets: 1, cores: 2, threads: 2 });
-        assert_eq!(processors(&Made::new().tree()), Processors::default());
+        assert_eq!(processors(&made.tree()), Cpu { model: String::new(), sockets: 1, cores: 2, threads: 2 });
+        assert_eq!(processors(&Made::new().tree()), Cpu::default());
     }
 
     #[test]
@@ -125,13 +116,13 @@ mod tests {
             made.file(&format!("sys/firmware/efi/efivars/{name}-{GLOBAL}"), bytes);
         };
         variable("SecureBoot", &[6, 0, 0, 0, 1]);
-        assert_eq!(state(&made), (true, Some(true)));
+        assert_eq!(state(&made), (true, Some(SecureBoot::On)));
         variable("SetupMode", &[6, 0, 0, 0, 1]);
-        assert_eq!(state(&made), (true, Some(false)));
+        assert_eq!(state(&made), (true, Some(SecureBoot::Setup)));
         variable("SetupMode", &[6, 0, 0, 0, 0]);
-        assert_eq!(state(&made), (true, Some(true)));
+        assert_eq!(state(&made), (true, Some(SecureBoot::On)));
         variable("SecureBoot", &[6, 0, 0, 0, 0]);
-        assert_eq!(state(&made), (true, Some(false)));
+        assert_eq!(state(&made), (true, Some(SecureBoot::Off)));
         for odd in [&[][..], &[6, 0, 0, 0], &[6, 0, 0, 0, 2], &[6, 0, 0, 0, 1, 1]] {
             variable("SecureBoot", odd);
             assert_eq!(state(&made), (true, None), "{odd:?}");

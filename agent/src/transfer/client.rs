@@ -9,11 +9,14 @@ use crate::progress;
 use ramet_wire::api::{ApiError, ErrorKind};
 use ramet_wire::{Fingerprint, sign::PublicKey};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
+
+/// Where a run's end without a result is told, halted or not.
+pub const RUN_END: &str = "/v1/runs/current/end";
 
 /// How long to wait and how often to try.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,22 @@ impl Default for Limits {
     }
 }
 
+/// Ends all requests of a run from elsewhere: the job that it is for was ended.
+#[derive(Clone, Debug, Default)]
+pub struct Halt(Arc<OnceLock<String>>);
+
+impl Halt {
+    /// From now on every request is refused with these words.
+    pub fn set(&self, words: &str) {
+        let _ = self.0.set(words.to_owned());
+    }
+
+    fn check(&self, what: &str) -> Result<(), TransferError> {
+        let Some(message) = self.0.get().cloned() else { return Ok(()) };
+        Err(TransferError::Answer { what: what.to_owned(), kind: ErrorKind::Refused, message })
+    }
+}
+
 /// A connection to one server, whose identity was compared with the pinned one.
 #[derive(Debug)]
 pub struct Client {
@@ -44,6 +63,7 @@ pub struct Client {
     identity: Identity,
     secret: Option<String>,
     limits: Limits,
+    halt: Halt,
 }
 
 /// An answer with its whole body.
@@ -104,12 +124,17 @@ impl Client {
             .build();
         let https = agent(limits, Some(tls));
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { https, plain: agent(limits, None), base, identity, secret: None, limits })
+        Ok(Self { https, plain: agent(limits, None), base, identity, secret: None, limits, halt: Halt::default() })
     }
 
     /// From now on every request carries `secret`: a token, then the session it was exchanged for.
     pub fn authorize(&mut self, secret: String) {
         self.secret = Some(secret);
+    }
+
+    /// From now on `halt` ends every request but the one to [`RUN_END`].
+    pub fn obey(&mut self, halt: Halt) {
+        self.halt = halt;
     }
 
     /// The server's identity key, which also signs manifests and receipts.
@@ -123,8 +148,12 @@ impl Client {
     /// # Errors
     /// [`TransferError::Answer`] for any status that is neither 2xx nor in `also`.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Answer, TransferError> {
+        let last_word = ask.path == RUN_END;
         let limits = if ask.retry { self.limits } else { Limits { tries: 1, patience: Duration::ZERO, ..self.limits } };
         retry(limits, || {
+            if !last_word {
+                self.halt.check(ask.what)?;
+            }
             let request = Request::builder()
                 .method(ask.method.clone())
                 .uri(format!("{}{}", self.base, ask.path))
@@ -147,6 +176,7 @@ impl Client {
         let own = url.strip_prefix(&self.base).is_some_and(|path| path.starts_with('/'));
         let last = offset.saturating_add(buf.len() as u64).saturating_sub(1);
         let refused = retry(self.limits, || {
+            self.halt.check(what)?;
             let request =
                 Request::builder().method(Method::GET).uri(url).header("range", format!("bytes={offset}-{last}"));
             let request = if own { self.signed(request) } else { request };
@@ -320,6 +350,18 @@ mod tests {
             Err(answer(ErrorKind::Refused))
         });
         assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn a_halt_is_a_refusal_with_its_first_words() {
+        let halt = Halt::default();
+        assert!(halt.check("asking").is_ok());
+        halt.clone().set("an operator cancelled the job");
+        halt.set("something else");
+        let error = halt.check("sending pack 1").unwrap_err();
+        assert!(
+            matches!(&error, TransferError::Answer { kind: ErrorKind::Refused, message, .. } if message == "an operator cancelled the job")
+        );
     }
 
     #[test]

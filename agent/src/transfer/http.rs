@@ -5,7 +5,7 @@
 
 use crate::capture::source::this_machine;
 
-use super::client::{Answer, Ask, Client, Limits};
+use super::client::{Answer, Ask, Client, Halt, Limits, RUN_END};
 use super::{ChunkAt, Commit, Downstream, Located, PackAt, PackSink, TransferError, Upstream};
 use ramet_wire::api::{self, Action, ErrorKind, Heartbeat, ImageInfo, OpenRun, RunOpened, SignedManifest};
 use ramet_wire::frame::{CHUNK_MAX, FRAME_MAX, FRAME_MIN};
@@ -34,6 +34,8 @@ pub struct Address {
     pub token: String,
     /// Retries and timeouts.
     pub limits: Limits,
+    /// What ends the run from elsewhere.
+    pub halt: Halt,
 }
 
 /// An open run.
@@ -78,6 +80,7 @@ impl Http {
     ) -> Result<Self, TransferError> {
         let mut client = Client::connect(&address.url, address.key, accept, address.limits)?;
         client.authorize(address.token.clone());
+        client.obey(address.halt.clone());
         let agent = env!("CARGO_PKG_VERSION").to_owned();
         let request =
             OpenRun { agent, action, image: image.clone(), partitions: partitions.to_vec(), machine: this_machine() };
@@ -108,7 +111,7 @@ impl Http {
 
     fn end(&self, error: &str) {
         let end = api::EndRun { error: error.chars().take(2000).collect() };
-        let _ = post_raw(&self.client, "ending the run", "/v1/runs/current/end", &end, false);
+        let _ = post_raw(&self.client, "ending the run", RUN_END, &end, false);
     }
 }
 

@@ -43,6 +43,22 @@ pub enum Command {
     Agent(boot::Agent),
     /// PINs.
     Pin(boot::Pin),
+    /// The inventory.
+    Machine(fleet::Machine),
+    /// What happens by itself.
+    Rule(fleet::Rule),
+    /// Disks into an image.
+    Capture(fleet::Capture),
+    /// An image onto disks.
+    Restore(fleet::Restore),
+    /// One machine onto others.
+    Clone(fleet::Clone),
+    /// A look at machines.
+    Inventory(fleet::Inventory),
+    /// Work under way and past.
+    Job(fleet::Job),
+    /// Who did what.
+    Audit(fleet::Audit),
     /// A backup.
     Backup(Backup),
     /// The API's description.
@@ -159,6 +175,7 @@ macro_rules! group {
 
 // Behind the macros that it uses.
 pub mod boot;
+pub mod fleet;
 
 group!(
     /// make, list and remove tokens
@@ -282,7 +299,7 @@ pub struct Completion {
 /// # Errors
 /// The usage, or what is wrong with the words.
 pub fn parse(words: &[String]) -> Result<Args, EarlyExit> {
-    let words = split(words);
+    let words = fleet::spread(&split(words));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Args::from_args(&["ramet"], &words)
 }

@@ -3,6 +3,7 @@
 //! In: closures over a connection, from any thread. Out: their results, once they are on disk.
 //! Promise: one thread does all of it, in order; what was answered survives a crash of process or machine.
 
+pub mod audit;
 pub mod netboot;
 pub mod pins;
 pub mod runs;

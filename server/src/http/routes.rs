@@ -5,7 +5,7 @@
 
 use super::App;
 use super::auth::Caller::{self, Admin, Anyone, Metrics, SignedUrl, Token};
-use super::{admin, agents, boot, chunks, images, metrics, netboot, packs, pins, receipts, runs, tokens};
+use super::{admin, agents, audit, boot, chunks, images, metrics, netboot, packs, pins, receipts, runs, tokens};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -283,6 +283,11 @@ pub static ROUTES: &[Route] = &[
         "Removes the installed boot files",
         "",
         (204, ""),
+    ),
+    row(Verb::Get, "/v1/audit", &[Admin], Takes::Nothing, || get(audit::list)).doc(
+        "What operators did, the newest first; ?most=N, at most 10000, and ?before=ID for those that are older",
+        "",
+        (200, "[AuditEvent]"),
     ),
     row(Verb::Get, "/metrics", &[Admin, Metrics], Takes::Nothing, || get(metrics::show)).doc(
         "What was done and what there is, as numbers in the OpenMetrics format",

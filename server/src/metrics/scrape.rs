@@ -216,3 +216,107 @@ fn deploys(connection: &Connection) -> rusqlite::Result<BTreeMap<i64, Deploy>> {
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Connection {
+        let mut db = Connection::open_in_memory().unwrap();
+        crate::db::testing(&mut db);
+        let machine =
+            "INSERT INTO machines (id, name, state, first_seen) VALUES (1, 'a', 'accepted', 0), (2, 'b', 'new', 0)";
+        db.execute_batch(machine).unwrap();
+        db
+    }
+
+    fn job(db: &Connection, id: i64, parent: Option<i64>, kind: &str, state: &str, seconds: Option<i64>) {
+        let sql =
+            "INSERT INTO jobs (id, parent, kind, options, state, cause, tries, since, by, created, started, ended)
+                   VALUES (?1, ?2, ?3, '{}', ?4, 'no-agent', 3, 0, '', 0, 100, 100 + ?5)";
+        db.execute(sql, (id, parent, kind, state, seconds)).unwrap();
+    }
+
+    fn event(db: &Connection, job: i64, state: &str) {
+        let sql = "INSERT INTO job_events (job, at, state, what, detail) VALUES (?1, 0, ?2, '', '')";
+        db.execute(sql, (job, state)).unwrap();
+    }
+
+    fn lines(metrics: &Metrics, db: &Connection, with: &str) -> Vec<String> {
+        let text = metrics.text(&Figures::read(db, metrics.mark()).unwrap()).unwrap();
+        text.lines().filter(|line| line.starts_with(with)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_end_of_a_job_is_counted_once_and_a_retry_ends_again() {
+        let db = database();
+        job(&db, 1, None, "restore", "failed", Some(7));
+        event(&db, 1, "failed");
+        let metrics = Metrics::new(Mark::now(&db).unwrap());
+        let ended = |db: &Connection| lines(&metrics, db, "ramet_jobs_ended_total");
+        assert!(ended(&db).is_empty(), "what was before this process is not counted");
+        job(&db, 2, None, "capture", "failed", Some(9));
+        event(&db, 2, "running");
+        event(&db, 2, "failed");
+        event(&db, 2, "failed");
+        let failed = "ramet_jobs_ended_total{kind=\"capture\",state=\"failed\",cause=\"no-agent\"}";
+        assert_eq!(ended(&db), [format!("{failed} 1")]);
+        assert_eq!(ended(&db), [format!("{failed} 1")]);
+        event(&db, 2, "queued");
+        db.execute("UPDATE jobs SET state = 'confirmed' WHERE id = 2", []).unwrap();
+        event(&db, 2, "confirmed");
+        let confirmed = "ramet_jobs_ended_total{kind=\"capture\",state=\"confirmed\",cause=\"\"} 1".to_owned();
+        let mut both = ended(&db);
+        both.sort_unstable();
+        assert_eq!(both, [confirmed, format!("{failed} 1")]);
+        let sum = "ramet_job_duration_seconds_sum{kind=\"capture\",state=\"confirmed\"}";
+        assert_eq!(lines(&metrics, &db, sum), [format!("{sum} 9.0")]);
+    }
+
+    #[test]
+    fn power_attempts_are_counted_by_how_they_went() {
+        let db = database();
+        let metrics = Metrics::new(Mark::now(&db).unwrap());
+        let attempt = "INSERT INTO power_attempts (machine_id, at, what, how, result, detail)
+                       VALUES (1, 0, 'on', 'ipmi', ?1, 'secret')";
+        for result in ["ok", "timeout", "ok"] {
+            db.execute(attempt, [result]).unwrap();
+        }
+        for _ in 0..2 {
+            let mut all = lines(&metrics, &db, "ramet_power_attempts_total");
+            all.sort_unstable();
+            let line = |result: &str, n: u32| {
+                format!("ramet_power_attempts_total{{what=\"on\",how=\"ipmi\",result=\"{result}\"}} {n}")
+            };
+            assert_eq!(all, [line("ok", 2), line("timeout", 1)]);
+        }
+    }
+
+    #[test]
+    fn a_deploy_shows_the_quantiles_of_its_own_machines_and_old_ones_go() {
+        let db = database();
+        let metrics = Metrics::new(Mark::now(&db).unwrap());
+        job(&db, 1, None, "tree", "confirmed", Some(500));
+        job(&db, 2, Some(1), "capture", "confirmed", Some(900));
+        (0..100).for_each(|at| job(&db, 10 + at, Some(1), "restore", "confirmed", Some(1 + at)));
+        job(&db, 200, Some(1), "restore", "failed", Some(10_000));
+        job(&db, 201, None, "restore", "boot", None);
+        let with = |with: &str| lines(&metrics, &db, with);
+        let of = |quantile: &str| format!("ramet_deploy_seconds{{job=\"1\",quantile=\"{quantile}\"}}");
+        assert_eq!(with(&of("0.5")), [format!("{} 50.0", of("0.5"))]);
+        assert_eq!(with(&of("0.99")), [format!("{} 99.0", of("0.99"))]);
+        assert_eq!(with("ramet_deploy_machines{job=\"1\",state=\"failed\"}").len(), 1);
+        assert_eq!(with("ramet_jobs{"), ["ramet_jobs{state=\"boot\"} 1.0"]);
+        assert_eq!(with("ramet_machines{state=\"new\"}"), ["ramet_machines{state=\"new\"} 1.0"]);
+        (0..20).for_each(|at| job(&db, 300 + at, None, "tree", "queued", None));
+        assert!(lines(&metrics, &db, "ramet_deploy_seconds{").is_empty());
+    }
+
+    #[test]
+    fn the_nearest_rank_is_a_value_that_was_seen() {
+        assert_eq!(rank(&[], 50), None);
+        assert_eq!(rank(&[7], 99), Some(7));
+        assert_eq!(rank(&[1, 2, 3, 4], 50), Some(2));
+        assert_eq!(rank(&(1..=1000).collect::<Vec<_>>(), 99), Some(990));
+    }
+}

@@ -32,17 +32,34 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("neighbour", Any, "system and port of the switch, by LLDP"),
         ],
     ),
+    schema(
+        "AuditEvent",
+        "What an operator did",
+        &[
+            field("id", Integer, "ascending"),
+            field("at", Text, "RFC 3339"),
+            field("who", Text, "operator ID, rule 3, server"),
+            field("peer", Text, "from where; empty for the server itself"),
+            field("what", Text, "method and route"),
+            field("object", Text, "onto what"),
+            field("result", Text, "done, or why not"),
+        ],
+    ),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::super::schemas::tests::keys;
     use ramet_wire::hardware::{Card, Hardware};
+    use ramet_wire::machines::AuditEvent;
     use ramet_wire::settings::Mac;
 
     #[test]
     fn every_message_of_the_fleet_has_the_fields_that_the_document_says() {
         keys("Hardware", Hardware::default());
+        let text = String::new;
+        let (who, peer, what, object, result) = (text(), text(), text(), text(), text());
+        keys("AuditEvent", AuditEvent { id: 1, at: text(), who, peer, what, object, result });
         let (name, mac) = (String::new(), Mac([2; 6]));
         keys("Card", Card { name, mac, link: true, speed: Some(1), driver: None, neighbour: None });
     }

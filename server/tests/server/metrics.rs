@@ -16,7 +16,7 @@ for family in read(sys.stdin.read()):
         labels = ','.join(f'{k}={v}' for k, v in sorted(s.labels.items()))
         print(f'{s.name}{{{labels}}} {s.value:g}')
 ";
-    let mut python = Command::new("python3")
+    let mut python = Command::new("/usr/bin/python3")
         .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
