@@ -3,10 +3,12 @@
 //! In: the command line, or a test. Out: values that the other modules read; nothing reads the environment later.
 //! Promise: every queue, body, wait and table has a limit that stands here.
 
+use crate::jobs::hands::Hands;
 use ramet_store::{Clock, CollectOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A server's settings.
 #[derive(Clone, Debug)]
@@ -27,6 +29,16 @@ pub struct Config {
     pub limits: Limits,
     /// The time of day; tests bring their own.
     pub clock: Clock,
+    /// The same at the start, and never set since: what waits are counted by.
+    pub steady: Clock,
+    /// Switches machines; none: their power systems.
+    pub hands: Option<Arc<dyn Hands>>,
+}
+
+/// The time of day of now, going on by the monotonic clock.
+fn steady() -> Clock {
+    let (begin, now) = (Instant::now(), std::time::SystemTime::now());
+    Clock::from_fn(move || now + begin.elapsed())
 }
 
 impl Config {
@@ -42,6 +54,8 @@ impl Config {
             tftp: None,
             limits: Limits::default(),
             clock: Clock::system(),
+            steady: steady(),
+            hands: None,
         }
     }
 }
@@ -89,6 +103,40 @@ pub struct Limits {
     pub pins: usize,
     /// Machines that may be armed.
     pub armed: usize,
+    /// Machines that may be accepted.
+    pub machines: usize,
+    /// Machines that enrolled themselves and wait to be accepted.
+    pub enrolled: usize,
+    /// Jobs under way at once.
+    pub jobs: usize,
+    /// Of these, with machines of one group.
+    pub jobs_of_group: usize,
+    /// Machines being switched at once.
+    pub jobs_power: usize,
+    /// For so long after it was switched on, a machine counts as being switched.
+    pub power_spread: Duration,
+    /// Jobs that are remembered after their end.
+    pub jobs_kept: usize,
+    /// Between two looks of the engine.
+    pub job_tick: Duration,
+    /// A job's agent that was not heard of for so long is given up.
+    pub job_lease: Duration,
+    /// For so long after the power action a job's agent may call.
+    pub job_window: Duration,
+    /// The same where a person switches the machine.
+    pub manual_window: Duration,
+    /// Before another try; grows with each.
+    pub job_pause: Duration,
+    /// For an agent's last word after its run has failed.
+    pub last_word: Duration,
+    /// For so long after its agent has left, none may come again.
+    pub settle: Duration,
+    /// For an agent to leave, and for the power to be as it should be.
+    pub leave_wait: Duration,
+    /// For what a job expects.
+    pub expect_wait: Duration,
+    /// Between two looks at power that is not yet as it should be.
+    pub look_pause: Duration,
     /// How long a collect keeps what it could delete.
     pub collect: CollectOptions,
     /// How long running requests may take after the order to stop.
@@ -119,6 +167,23 @@ impl Default for Limits {
             burst: (800, 100),
             pins: 100,
             armed: 10_000,
+            machines: 20_000,
+            enrolled: 1000,
+            jobs: 256,
+            jobs_of_group: 64,
+            jobs_power: 8,
+            power_spread: Duration::from_secs(10),
+            jobs_kept: 20_000,
+            job_tick: Duration::from_secs(1),
+            job_lease: Duration::from_secs(5 * 60),
+            job_window: Duration::from_secs(15 * 60),
+            manual_window: Duration::from_secs(60 * 60),
+            job_pause: Duration::from_secs(30),
+            last_word: Duration::from_secs(30),
+            settle: Duration::from_secs(2 * 60),
+            leave_wait: Duration::from_secs(10 * 60),
+            expect_wait: Duration::from_secs(10 * 60),
+            look_pause: Duration::from_secs(5),
             collect: CollectOptions::default(),
             grace: Duration::from_secs(10),
         }

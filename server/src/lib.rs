@@ -17,6 +17,8 @@ pub mod config;
 mod db;
 pub mod http;
 pub mod identity;
+pub mod inventory;
+pub mod jobs;
 mod listen;
 pub mod metrics;
 pub mod openapi;

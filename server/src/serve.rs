@@ -121,6 +121,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let server = server.first_request_timeout(waits).acceptor(acceptor).handle(handle.clone());
     let task = runtime.spawn(server.serve(service));
     runtime.spawn(runs::watch(Arc::clone(&app)));
+    runtime.spawn(crate::jobs::engine::run(Arc::clone(&app)));
     extra.spawn(&runtime, &app);
     drop(guard);
     let fingerprint = app.identity.fingerprint();
@@ -219,7 +220,7 @@ pub(crate) async fn assemble(
     let pin_key = PinKey::new(db.secret("pin-key", secret::random()?).await?);
     let local = secret::token(secret::LOCAL)?;
     let sessions = Sessions::default();
-    let now = config.clock.unix();
+    let now = config.steady.unix();
     let since = i64::try_from(now.saturating_sub(limits.session_lapse.as_secs())).unwrap_or(i64::MAX);
     for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
@@ -238,6 +239,9 @@ pub(crate) async fn assemble(
         pin_key,
         names,
         clock: config.clock.clone(),
+        steady: config.steady.clone(),
+        engine: crate::jobs::engine::Engine::default(),
+        hands: config.hands.clone().unwrap_or_else(|| Arc::new(crate::jobs::hands::Nobody)),
         state,
         local_token: local.hash,
         url_key,

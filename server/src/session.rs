@@ -26,6 +26,8 @@ pub struct Session {
     pub partitions: Vec<u32>,
     /// Capture: the session in the store.
     pub store: Option<SessionId>,
+    /// The job whose run it is.
+    pub job: Option<i64>,
     /// When it was heard of last, in seconds since 1970.
     seen: AtomicU64,
     /// What the run came to; held while that is being decided, so that it is decided once.
@@ -57,6 +59,7 @@ impl Session {
             version: run.version,
             partitions: run.partitions.clone(),
             store,
+            job: run.job,
             seen: AtomicU64::new(now),
             outcome: tokio::sync::Mutex::default(),
         }
@@ -79,6 +82,7 @@ impl Session {
             version: row.version,
             partitions: row.partitions,
             store: row.store_session.as_deref().and_then(|id| id.parse().ok()),
+            job: row.job,
             seen: AtomicU64::new(now),
             outcome: tokio::sync::Mutex::new(outcome),
         }
@@ -115,6 +119,23 @@ impl Sessions {
     #[must_use]
     pub fn find(&self, hash: &[u8; 32]) -> Option<Arc<Session>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// The session of this run.
+    #[must_use]
+    pub fn of_run(&self, run: &str) -> Option<Arc<Session>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().find(|session| session.run == run).cloned()
+    }
+
+    /// A restore of this image, or of this version of it, goes on.
+    #[must_use]
+    pub fn restores(&self, image: &ramet_wire::ImageRef) -> bool {
+        let uses = |session: &Session| {
+            let goes_on = session.outcome.try_lock().map_or(true, |outcome| matches!(*outcome, Outcome::Open));
+            let same = session.image == image.name && (image.id.is_none() || image.id == session.version);
+            session.action == Action::Restore && same && goes_on
+        };
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().any(|session| uses(session))
     }
 
     /// How many there are.

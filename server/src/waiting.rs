@@ -56,6 +56,10 @@ pub struct Agent {
     pub handed: Option<Handed>,
     /// Its PIN's token.
     pub pinned: Option<Pinned>,
+    /// What it said of its machine has been looked at: it is in the inventory, or for whatever reason is not.
+    pub enrolled: bool,
+    /// What the inventory says of it; may be empty.
+    pub word: String,
 }
 
 impl Agent {
@@ -67,7 +71,7 @@ impl Agent {
             state: self.state,
             seen: crate::time::rfc3339(self.seen),
             peer: self.peer.to_string(),
-            hello: self.hello.clone(),
+            hello: Hello { hardware: None, ..self.hello.clone() },
             work: self.handed.as_ref().map(|handed| handed.work.image.clone()),
             note: self.note.clone(),
         }
@@ -149,8 +153,12 @@ impl Waiting {
             note: String::new(),
             handed: None,
             pinned: None,
+            enrolled: false,
+            word: String::new(),
         });
-        (agent.hello, agent.peer, agent.seen) = (hello, peer, now);
+        // Later Hellos may leave out what the first one said.
+        let hardware = hello.hardware.or_else(|| agent.hello.hardware.take());
+        (agent.hello, agent.peer, agent.seen) = (Hello { hardware, ..hello }, peer, now);
         Ok(agent)
     }
 

@@ -4,8 +4,8 @@
 //! Promise: paths are relative to where GRUB came from, so the same text does over TFTP and HTTP.
 
 use super::{Urls, line};
-use crate::db::netboot::ArmRow;
-use ramet_wire::settings::{Mac, Mode};
+use crate::db::netboot::Told;
+use ramet_wire::settings::Mac;
 
 /// Screen and first serial line, whichever there is.
 const CONSOLES: &str = "\
@@ -25,22 +25,24 @@ pub(super) fn first() -> String {
 }
 
 /// For one card.
-pub(super) fn machine(urls: &Urls, mac: Mac, row: Option<&ArmRow>, ready: bool) -> String {
+pub(super) fn machine(urls: &Urls, mac: Mac, told: &Told, ready: bool) -> String {
     let mut text = CONSOLES.to_owned();
+    if *told == Told::Disk {
+        text.push_str("echo 'Ramet: this machine starts from its local disk'\nexit 1\n");
+        return text;
+    }
     if !ready {
         text.push_str("echo 'Ramet: no boot files are installed; see ramet boot install'\nsleep 3\nexit 1\n");
         return text;
     }
-    let work = row.filter(|row| row.arm.mode != Mode::Menu);
     let clone = format!(
         "linux /vmlinuz {}\n\
          initrd /initramfs.zst\n",
-        line::words(urls, row)
+        line::words(urls, told)
     );
-    match work {
-        Some(row) => text.push_str(&format!(
-            "echo 'Ramet: {}'\n{clone}boot\necho 'Ramet: the agent cannot be started'\nsleep 3\nexit 1\n",
-            line::title(row)
+    match line::title(told) {
+        Some(title) => text.push_str(&format!(
+            "echo 'Ramet: {title}'\n{clone}boot\necho 'Ramet: the agent cannot be started'\nsleep 3\nexit 1\n"
         )),
         None => text.push_str(&format!(
             "echo 'Ramet: nothing to do for {mac}'\n\
@@ -64,9 +66,9 @@ mod tests {
     #[test]
     fn a_machine_with_nothing_to_do_gets_a_menu_that_chooses_its_disk() {
         let urls = Urls { boot: None, server: "https://h:1".into(), key: Fingerprint([1; 32]) };
-        let text = machine(&urls, Mac([2; 6]), None, true);
+        let text = machine(&urls, Mac([2; 6]), &Told::Menu, true);
         assert!(text.contains("set timeout=10") && text.contains("set default=disk"), "{text}");
         assert!(text.contains("linux /vmlinuz clone.mode=menu clone.server=https://h:1 clone.key=sha256:"), "{text}");
-        assert!(!machine(&urls, Mac([2; 6]), None, false).contains("linux"));
+        assert!(!machine(&urls, Mac([2; 6]), &Told::Menu, false).contains("linux"));
     }
 }

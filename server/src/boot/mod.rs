@@ -19,7 +19,7 @@ pub mod tftp;
 
 pub use http::serve as serve_http;
 
-use crate::db::netboot::{self, ArmRow};
+use crate::db::netboot::{self, Told};
 use crate::http::App;
 use crate::identity::names::split_host;
 use files::{BadBuild, Set};
@@ -150,31 +150,28 @@ pub async fn find(app: &Arc<App>, name: &str) -> Result<Option<Content>, crate::
         }
         Some(Asked::First) => urls.boot.as_deref().map(ipxe::first),
         Some(Asked::Ipxe(mac)) => {
-            let row = armed(app, mac).await?;
+            let told = told(app, mac).await?;
             let ready = app.boot.ready();
-            urls.boot.as_deref().map(|boot| ipxe::machine(boot, urls, mac, row.as_ref(), ready))
+            urls.boot.as_deref().map(|boot| ipxe::machine(boot, urls, mac, &told, ready))
         }
         Some(Asked::Grub(None)) => Some(grub::first()),
         Some(Asked::Grub(Some(mac))) => {
-            let row = armed(app, mac).await?;
-            Some(grub::machine(urls, mac, row.as_ref(), app.boot.ready()))
+            let told = told(app, mac).await?;
+            Some(grub::machine(urls, mac, &told, app.boot.ready()))
         }
     };
     Ok(text.map(Content::Text))
 }
 
-/// What a card is armed with; that its script was fetched is noted, and nothing else changes.
-async fn armed(app: &Arc<App>, mac: Mac) -> Result<Option<ArmRow>, crate::db::DbError> {
+/// What a card is told; that its script was fetched is noted a little later, together with others.
+async fn told(app: &Arc<App>, mac: Mac) -> Result<Told, crate::db::DbError> {
     let now = app.now();
-    app.db
-        .call("looking up an armed machine", move |db| {
-            let row = netboot::find(db, mac, now)?;
-            if let Some(row) = &row {
-                netboot::note_fetch(db, row.id, now)?;
-            }
-            Ok(row)
-        })
-        .await
+    let told = app.db.read("looking for what a machine is told", move |db| netboot::told(db, mac, now)).await?;
+    app.engine.note_fetch(mac);
+    if told == Told::Welcome && !app.engine.welcomes(mac, app.both().steady) {
+        return Ok(Told::Menu);
+    }
+    Ok(told)
 }
 
 /// Reads up to 1 MiB at an offset, on a thread that may block.

@@ -237,7 +237,7 @@ pub(super) fn job(action: JobAction) -> Result<(), Fault> {
 fn each(
     ids: &[u64],
     as_json: bool,
-    ask: impl Fn(u64) -> Result<JobInfo, crate::client::ClientError>,
+    ask: impl Fn(u64) -> Result<JobDetail, crate::client::ClientError>,
 ) -> Result<(), Fault> {
     if ids.is_empty() {
         return Err(Fault::Usage("which job? give its number".to_owned()));

@@ -144,7 +144,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn cancel_job(&self, id: u64) -> Result<JobInfo, ClientError> {
+    pub fn cancel_job(&self, id: u64) -> Result<JobDetail, ClientError> {
         self.post(&format!("cancelling job {id}"), &format!("/v1/jobs/{id}/cancel"), &serde_json::json!({}))
     }
 
@@ -152,7 +152,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn retry_job(&self, id: u64) -> Result<JobInfo, ClientError> {
+    pub fn retry_job(&self, id: u64) -> Result<JobDetail, ClientError> {
         self.post(&format!("retrying job {id}"), &format!("/v1/jobs/{id}/retry"), &serde_json::json!({}))
     }
 

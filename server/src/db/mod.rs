@@ -1,11 +1,15 @@
 //! The database: tokens, runs, PINs, machines, jobs and what was done, in one SQLite file.
 //!
 //! In: closures over a connection, from any thread. Out: their results, once they are on disk.
-//! Promise: one thread does all of it, in order; what was answered survives a crash of process or machine.
+//! Promise: one thread writes, in order; another one reads beside it; what was answered survives a crash of process or
+//! machine.
 
 pub mod audit;
+pub mod jobs;
+pub mod machines;
 pub mod netboot;
 pub mod pins;
+pub mod rules;
 pub mod runs;
 mod schema;
 pub mod tokens;
@@ -61,33 +65,31 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The database, as everybody sees it.
 #[derive(Debug)]
 pub struct Db {
+    writer: Option<Worker>,
+    reader: Option<Worker>,
+}
+
+/// One connection on a thread of its own.
+#[derive(Debug)]
+struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Db {
-    /// Opens or creates the file and brings its schema up to date.
-    ///
-    /// # Errors
-    /// [`DbError`].
-    pub fn open(path: &Path) -> Result<Self, DbError> {
-        let mut connection = connect(path)?;
+impl Worker {
+    fn start(name: &str, mut connection: Connection) -> Result<Self, DbError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let work = move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut connection);
             }
         };
-        let thread = std::thread::Builder::new().name("database".into()).spawn(work);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(work);
         let thread = thread.map_err(|_| DbError::Closed { doing: "starting the database's thread" })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Runs `work` on the database's thread.
-    ///
-    /// # Errors
-    /// [`DbError`]; `doing` is a gerund with its object.
-    pub async fn call<T, F>(&self, doing: &'static str, work: F) -> Result<T, DbError>
+    async fn call<T, F>(&self, doing: &'static str, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -100,6 +102,54 @@ impl Db {
         jobs.send(job).await.map_err(|_| DbError::Closed { doing })?;
         let result = wait.await.map_err(|_| DbError::Closed { doing })?;
         result.map_err(|source| DbError::Sqlite { doing, source })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Db {
+    /// Opens or creates the file and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        let writer = Worker::start("database", connect(path)?)?;
+        let reader = connect(path)?;
+        let failed = |source| DbError::Sqlite { doing: "opening the database", source };
+        reader.pragma_update(None, "query_only", true).map_err(failed)?;
+        let reader = Worker::start("database-read", reader)?;
+        Ok(Self { writer: Some(writer), reader: Some(reader) })
+    }
+
+    /// Runs `work` on the database's thread.
+    ///
+    /// # Errors
+    /// [`DbError`]; `doing` is a gerund with its object.
+    pub async fn call<T, F>(&self, doing: &'static str, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.writer.as_ref().ok_or(DbError::Closed { doing })?.call(doing, work).await
+    }
+
+    /// Runs `work`, which changes nothing, beside what is being written: it sees what is on disk by now.
+    ///
+    /// # Errors
+    /// [`DbError`].
+    pub async fn read<T, F>(&self, doing: &'static str, work: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.reader.as_ref().ok_or(DbError::Closed { doing })?.call(doing, work).await
     }
 
     /// A value that this database keeps for ever, made by `new` when it is asked for first.
@@ -128,10 +178,9 @@ impl Db {
 
 impl Drop for Db {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        // The writer's connection closes last, so that it is the one which folds the log into the file.
+        self.reader = None;
+        self.writer = None;
     }
 }
 

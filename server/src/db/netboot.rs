@@ -6,10 +6,11 @@
 use super::tokens::{self, TokenRow};
 use ramet_wire::agents::Arm;
 use ramet_wire::api::{Action, RunState, Scope};
+use ramet_wire::jobs::JobKind;
 use ramet_wire::settings::{Mac, Mode};
 use ramet_wire::{ImageGlob, ImageRef};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -149,13 +150,44 @@ pub fn find(connection: &Connection, mac: Mac, now: i64) -> rusqlite::Result<Opt
     query.query_map((mac.to_string(), now), read)?.next().transpose()
 }
 
-/// Notes that the boot script of a card was fetched, at most once a second.
+/// What the boot file of a card says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A menu that chooses the local disk.
+    Menu,
+    /// It is armed.
+    Armed(Box<ArmRow>),
+    /// A job of its machine waits for its agent: number, kind, the machine's name.
+    Job(i64, JobKind, String),
+    /// A job of its machine is under way, and the agent is not to be started: the local disk.
+    Disk,
+    /// Nobody knows it, and a rule takes up new machines.
+    Welcome,
+}
+
+/// What a card is told now: its job's word first, then what it is armed with.
 ///
 /// # Errors
 /// SQLite's.
-pub fn note_fetch(connection: &Connection, id: i64, now: i64) -> rusqlite::Result<()> {
-    let sql = "UPDATE netboot SET fetched = ?2 WHERE id = ?1 AND (fetched IS NULL OR fetched < ?2)";
-    connection.execute(sql, (id, now)).map(|_| ())
+pub fn told(connection: &Connection, mac: Mac, now: i64) -> rusqlite::Result<Told> {
+    let sql = "SELECT jobs.id, jobs.kind, jobs.state, machines.name FROM machine_macs
+               JOIN machines ON machines.id = machine_macs.machine AND machines.state = 'accepted'
+               JOIN jobs ON jobs.machine = machines.id AND jobs.state IN ('power', 'boot', 'running', 'leaving')
+               WHERE mac = ?1";
+    let job = connection.prepare_cached(sql)?.query_row([mac.to_string()], |row| {
+        let (kind, state): (String, String) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, JobKind::of(&kind), state == "boot", row.get(3)?))
+    });
+    match job.optional()? {
+        Some((id, kind, true, name)) => return Ok(Told::Job(id, kind, name)),
+        Some((_, _, false, _)) => return Ok(Told::Disk),
+        None => {}
+    }
+    if let Some(row) = find(connection, mac, now)? {
+        return Ok(Told::Armed(Box::new(row)));
+    }
+    let known = connection.prepare_cached("SELECT 1 FROM machine_macs WHERE mac = ?1")?.exists([mac.to_string()])?;
+    Ok(if !known && super::rules::welcomes(connection)? { Told::Welcome } else { Told::Menu })
 }
 
 /// Gives a boot its machine's work, if there is any and nobody else has it.
@@ -231,7 +263,19 @@ pub fn one_use(
     // A name has no `*`: as a pattern it means itself.
     let images: ImageGlob = image.name.as_str().parse().unwrap_or_else(|_| ImageGlob::any());
     let expires = Some(now.saturating_add(HOLD));
-    TokenRow { id, hash, scopes: vec![scope], images, expires, once: true, used: 0, origin, version: image.id, armed }
+    TokenRow {
+        id,
+        hash,
+        scopes: vec![scope],
+        images,
+        expires,
+        once: true,
+        used: 0,
+        origin,
+        version: image.id,
+        armed,
+        job: None,
+    }
 }
 
 fn same_work(one: &Arm, other: &Arm) -> bool {

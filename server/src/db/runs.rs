@@ -3,6 +3,7 @@
 //! In: a run's opening, its heartbeats, its end. Out: rows for operators, and sessions to take up after a restart.
 //! Promise: a run ends once; a later end changes nothing.
 
+use super::jobs::Now;
 use ramet_wire::api::{Action, RunInfo, RunState};
 use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ImageId, ImageName, ImageRef};
@@ -34,6 +35,8 @@ pub struct NewRun {
     pub session: [u8; 32],
     /// Capture: the store's session.
     pub store_session: Option<String>,
+    /// The job whose run it is.
+    pub job: Option<i64>,
 }
 
 /// A run that was under way when the server stopped, or had just ended.
@@ -53,6 +56,8 @@ pub struct OpenRow {
     pub session: [u8; 32],
     /// The store's session.
     pub store_session: Option<String>,
+    /// The job whose run it is.
+    pub job: Option<i64>,
     /// The run goes on.
     pub running: bool,
     /// Capture: the commit number of the version that was published.
@@ -86,15 +91,15 @@ impl End {
 ///
 /// # Errors
 /// SQLite's.
-pub fn open(connection: &mut Connection, run: &NewRun, now: i64, keep: usize) -> rusqlite::Result<bool> {
+pub fn open(connection: &mut Connection, run: &NewRun, lease: i64, now: i64, keep: usize) -> rusqlite::Result<bool> {
     let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !super::tokens::consume(&step, &run.token)? {
         return Ok(false);
     }
     let numbers: Vec<String> = run.partitions.iter().map(u32::to_string).collect();
     let sql = "INSERT INTO runs (id, action, image, version, partitions, agent, agent_version, machine, token, session,
-               store_session, state, started, armed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'running',
-               ?12, (SELECT armed FROM tokens WHERE id = ?9))";
+               store_session, state, started, job, armed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+               'running', ?12, ?13, (SELECT armed FROM tokens WHERE id = ?9))";
     step.execute(
         sql,
         rusqlite::params![
@@ -109,9 +114,16 @@ pub fn open(connection: &mut Connection, run: &NewRun, now: i64, keep: usize) ->
             run.token,
             run.session,
             run.store_session,
-            now
+            now,
+            run.job
         ],
     )?;
+    // Its job may have been ended since the token was handed out.
+    if let Some(job) = run.job
+        && !super::jobs::run_opened(&step, job, &run.token, &run.id, lease)?
+    {
+        return Ok(false);
+    }
     let old = "DELETE FROM runs WHERE state <> 'running' AND number <= (SELECT max(number) FROM runs) - ?1";
     step.execute(old, [i64::try_from(keep).unwrap_or(i64::MAX)])?;
     step.commit()?;
@@ -131,17 +143,20 @@ pub fn heartbeat(connection: &Connection, id: &str, step: &str, done: u64, total
 ///
 /// # Errors
 /// SQLite's.
-pub fn end(connection: &Connection, id: &str, end: &End, now: i64) -> rusqlite::Result<bool> {
+pub fn end(connection: &Connection, id: &str, end: &End, grace: i64, now: Now) -> rusqlite::Result<bool> {
     let version = end.committed.map(|(id, _)| id.to_string());
     let number = end.committed.map(|(_, number)| signed(number));
     let sql = "UPDATE runs SET state = ?2, error = ?3, version = coalesce(?4, version), committed = ?5, receipt = ?6,
                ended = ?7 WHERE id = ?1 AND state = 'running'";
-    let row = (id, state_text(end.state), &end.error, version, number, &end.receipt, now);
+    let row = (id, state_text(end.state), &end.error, version, number, &end.receipt, now.wall);
     let step = connection.unchecked_transaction()?;
     let ended = step.execute(sql, row)? == 1;
     if ended && end.state == RunState::Done {
         let armed: String = step.query_row("SELECT armed FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
         super::netboot::fulfil(&step, &armed)?;
+    }
+    if ended {
+        super::jobs::run_ended(&step, id, grace, now)?;
     }
     step.commit()?;
     Ok(ended)
@@ -181,7 +196,7 @@ pub fn list(connection: &Connection, most: u32) -> rusqlite::Result<Vec<RunInfo>
 /// # Errors
 /// SQLite's.
 pub fn recent(connection: &Connection, since: i64) -> rusqlite::Result<Vec<OpenRow>> {
-    let sql = "SELECT id, action, image, version, partitions, session, store_session, state, committed, receipt
+    let sql = "SELECT id, action, image, version, partitions, session, store_session, state, committed, receipt, job
                FROM runs WHERE state = 'running' OR ended > ?1";
     let mut query = connection.prepare(sql)?;
     let rows = query.query_map([since], |row| {
@@ -195,6 +210,7 @@ pub fn recent(connection: &Connection, since: i64) -> rusqlite::Result<Vec<OpenR
             partitions: numbers.map(|number| number.parse().map_err(|_| odd(4))).collect::<Result<_, _>>()?,
             session: row.get(5)?,
             store_session: row.get(6)?,
+            job: row.get(10)?,
             running: row.get::<_, String>(7)? == "running",
             committed: row.get::<_, Option<i64>>(8)?.map(unsigned),
             receipt: read_receipt(row, 9)?,

@@ -174,12 +174,14 @@ CREATE TABLE jobs (
     wake      INTEGER NOT NULL DEFAULT 0,
     until     INTEGER,
     powered   INTEGER NOT NULL DEFAULT 0,
+    ours      INTEGER NOT NULL DEFAULT 0,
     boot      BLOB,
     peer      TEXT,
     approved  BLOB,
     token     TEXT,
     run       TEXT,
     lease     INTEGER,
+    left_at   INTEGER,
     follows   TEXT,
     by        TEXT NOT NULL,
     created   INTEGER NOT NULL,
@@ -190,6 +192,7 @@ CREATE INDEX jobs_open ON jobs (state, wake) WHERE ended IS NULL;
 CREATE UNIQUE INDEX jobs_active ON jobs (machine)
     WHERE state IN ('power', 'boot', 'running', 'leaving');
 CREATE INDEX jobs_by_machine ON jobs (machine, id);
+CREATE INDEX jobs_open_of ON jobs (machine, id) WHERE ended IS NULL;
 CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
 CREATE TABLE job_events (
     id      INTEGER PRIMARY KEY,

@@ -31,6 +31,8 @@ pub struct TokenRow {
     pub version: Option<ImageId>,
     /// Ids of the armed machines whose work it is, with commas.
     pub armed: String,
+    /// The job whose work it is.
+    pub job: Option<i64>,
 }
 
 /// Adds a token.
@@ -39,8 +41,8 @@ pub struct TokenRow {
 /// SQLite's.
 pub fn insert(connection: &Connection, token: &TokenRow, now: i64) -> rusqlite::Result<()> {
     let scopes = join(&token.scopes);
-    let sql = "INSERT INTO tokens (id, hash, scopes, images, expires, once, created, origin, version, armed)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT INTO tokens (id, hash, scopes, images, expires, once, created, origin, version, armed, job)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let images = token.images.to_string();
     let version = token.version.map(|id| id.to_string());
     let row = rusqlite::params![
@@ -53,7 +55,8 @@ pub fn insert(connection: &Connection, token: &TokenRow, now: i64) -> rusqlite::
         now,
         token.origin,
         version,
-        token.armed
+        token.armed,
+        token.job
     ];
     connection.execute(sql, row).map(|_| ())
 }
@@ -135,7 +138,7 @@ pub fn consume(connection: &Connection, id: &str) -> rusqlite::Result<bool> {
     connection.execute(sql, [id]).map(|used| used == 1)
 }
 
-const SELECT: &str = "SELECT id, hash, scopes, images, expires, once, used, origin, version, armed FROM tokens";
+const SELECT: &str = "SELECT id, hash, scopes, images, expires, once, used, origin, version, armed, job FROM tokens";
 
 /// Scopes as they lie.
 pub(super) fn join(scopes: &[Scope]) -> String {
@@ -166,5 +169,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
         origin: row.get(7)?,
         version: version.map(|id| id.parse().map_err(|_| odd(8))).transpose()?,
         armed: row.get(9)?,
+        job: row.get(10)?,
     })
 }

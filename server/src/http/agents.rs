@@ -6,9 +6,10 @@
 
 use super::auth::Principal;
 use super::error::Refusal;
-use super::{App, json, runs};
+use super::{App, fleet, json, runs};
 use crate::db::netboot::{self, ArmRow, Ask, Verdict};
 use crate::db::tokens;
+use crate::inventory;
 use crate::secret;
 use crate::text::clean;
 use crate::waiting::{self, Agent, Full, Handed};
@@ -27,8 +28,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Largest body of a Hello: 64 disks and 32 cards with the longest texts.
-pub const HELLO_MAX: usize = 128 << 10;
+/// Largest body of a Hello: 64 disks, 32 cards and the modaliases with the longest texts.
+pub const HELLO_MAX: usize = 192 << 10;
 /// Seconds until an agent that waits asks again.
 const POLL: u64 = 3;
 /// Seconds until an agent for which there is nothing asks again, if it does.
@@ -83,10 +84,12 @@ fn checked(hello: Hello) -> Result<Hello, Refusal> {
         model: disk.model.as_deref().map(short),
         serial: disk.serial.as_deref().map(short),
         wwn: disk.wwn.as_deref().map(short),
+        holds: disk.holds.as_deref().map(short),
         ..disk
     };
     let (agent, machine) = (clean(&hello.agent, 32), runs::machine(&hello.machine));
-    Ok(Hello { agent, machine, macs, disks: hello.disks.into_iter().map(disk).collect(), ..hello })
+    let hardware = hello.hardware.map(|hardware| Box::new(inventory::cleaned(*hardware)));
+    Ok(Hello { agent, machine, macs, disks: hello.disks.into_iter().map(disk).collect(), hardware, ..hello })
 }
 
 /// The address of one card: not zero, not of a group.
@@ -110,6 +113,7 @@ pub async fn hello(
     let now = app.now();
     let mut waiting = app.waiting.lock().await;
     let agent = waiting.meet(hello, peer, now, &app.limits).map_err(full)?;
+    // The lock is held: one boot's work is decided before the next one asks.
     Ok(Json(orders(&app, agent, now).await?))
 }
 
@@ -119,7 +123,7 @@ fn full(full: Full) -> Refusal {
 }
 
 /// What this agent shall do now.
-async fn orders(app: &App, agent: &mut Agent, now: i64) -> Result<Orders, Refusal> {
+async fn orders(app: &Arc<App>, agent: &mut Agent, now: i64) -> Result<Orders, Refusal> {
     if let Some(handed) = &agent.handed {
         let id = handed.token.clone();
         if app.db.call("looking up a token", move |db| tokens::is_fresh(db, &id, now)).await? {
@@ -127,20 +131,23 @@ async fn orders(app: &App, agent: &mut Agent, now: i64) -> Result<Orders, Refusa
         }
         agent.handed = None;
     }
+    if let Some(orders) = fleet::orders(app, agent).await? {
+        return Ok(orders);
+    }
     match agent.hello.mode {
-        Mode::Menu | Mode::Wait => Ok(rest(agent, OrderState::Waiting, String::new())),
+        Mode::Menu | Mode::Wait => Ok(rest(agent, OrderState::Waiting, agent.word.clone())),
         Mode::Inventory => Ok(rest(agent, OrderState::Nothing, "the server has noted this machine".to_owned())),
         Mode::Job | Mode::Capture | Mode::Restore => armed(app, agent, now).await,
     }
 }
 
-fn go(agent: &mut Agent) -> Orders {
+pub(super) fn go(agent: &mut Agent) -> Orders {
     let work = agent.handed.as_ref().map(|handed| handed.work.clone());
     (agent.state, agent.note) = (OrderState::Go, String::new());
     Orders { state: OrderState::Go, code: agent.code.clone(), poll: POLL, work, message: String::new() }
 }
 
-fn rest(agent: &mut Agent, state: OrderState, message: String) -> Orders {
+pub(super) fn rest(agent: &mut Agent, state: OrderState, message: String) -> Orders {
     let poll = if state == OrderState::Nothing { POLL_NOTHING } else { POLL };
     (agent.state, agent.note) = (state, message.clone());
     Orders { state, code: agent.code.clone(), poll, work: None, message }
@@ -183,7 +190,9 @@ async fn armed(app: &App, agent: &mut Agent, now: i64) -> Result<Orders, Refusal
         }
         Verdict::Collision(rows) => Err(collision(&rows.0, &rows.1)),
         Verdict::Unarmed if agent.hello.mode == Mode::Job => {
-            Ok(rest(agent, OrderState::Nothing, "no card of this machine is armed".to_owned()))
+            let word =
+                if agent.word.is_empty() { "this machine has no job, and no card of it is armed" } else { &agent.word };
+            Ok(rest(agent, OrderState::Nothing, word.to_owned()))
         }
         Verdict::Unarmed => Ok(rest(agent, OrderState::Waiting, format!("an operator must approve {code}"))),
         Verdict::Rest(Mode::Menu) => Ok(rest(agent, OrderState::Waiting, format!("an operator must approve {code}"))),
@@ -235,6 +244,12 @@ pub async fn approve(
     body: Bytes,
 ) -> Result<Json<AgentSeen>, Refusal> {
     let approve: Approve = json(&body)?;
+    if let Some(job) = approve.job {
+        if approve.capture.is_some() || approve.restore.is_some() {
+            return Err(Refusal::bad("an approval is for exactly one of capture, restore and job"));
+        }
+        return fleet::approve(&app, &code, job).await;
+    }
     let (action, image) = match (approve.capture, approve.restore) {
         (Some(name), None) => (Action::Capture, ImageRef { name, id: None }),
         (None, Some(image)) => {
@@ -242,7 +257,7 @@ pub async fn approve(
             let info = app.blocking(move |app| super::images::find(app, &image)).await?;
             (Action::Restore, ImageRef { name: info.name, id: Some(info.id) })
         }
-        _ => return Err(Refusal::bad("an approval is for exactly one of capture and restore")),
+        _ => return Err(Refusal::bad("an approval is for exactly one of capture, restore and job")),
     };
     super::netboot::check_disk(&approve.disk)?;
     let code = waiting::typed(&code).ok_or_else(|| Refusal::bad("a code has 8 characters, as XXXX-XXXX"))?;

@@ -165,7 +165,7 @@ pub async fn list(
 ) -> Result<Json<Vec<AuditEvent>>, Refusal> {
     let Query(Which { most, before }) = which.map_err(|_| Refusal::bad("the query takes most=N and before=ID"))?;
     let most = most.unwrap_or(LIST).min(LIST_MAX);
-    Ok(Json(app.db.call("listing the audit", move |db| audit::list(db, before, most)).await?))
+    Ok(Json(app.db.read("listing the audit", move |db| audit::list(db, before, most)).await?))
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn by_session(app: &App, callers: &[Caller], hash: &[u8; 32]) -> Result<Principa
     let session = app.sessions.find(hash);
     let session =
         session.ok_or_else(|| Refusal::unknown("the session is unknown, or has lapsed; start another run"))?;
-    let (now, lapse) = (app.clock.unix(), app.limits.session_lapse.as_secs());
+    let (now, lapse) = (app.steady.unix(), app.limits.session_lapse.as_secs());
     if session.silent(now) >= lapse {
         return Err(Refusal::unknown(format!("the session has lapsed: not heard of for {lapse} s; start another run")));
     }

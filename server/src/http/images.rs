@@ -147,6 +147,19 @@ pub fn signed(app: &App, image: &ImageRef) -> Result<SignedManifest, Refusal> {
 /// `DELETE /v1/images/{image}`.
 pub async fn remove(State(app): State<Arc<App>>, Path(image): Path<String>) -> Result<Json<Vec<ImageInfo>>, Refusal> {
     let image = reference(&image)?;
+    let wanted = image.clone();
+    let used = app.db.call("looking for jobs of an image", move |db| crate::db::jobs::using_image(db, &wanted)).await?;
+    if let Some(job) = used {
+        let name = job.name.unwrap_or_default();
+        let message = format!(
+            "image {image} is needed by job {}, a restore onto {name} that is {}; wait for it, or ramet job cancel {}",
+            job.id, job.state, job.id
+        );
+        return Err(Refusal::conflict(message));
+    }
+    if app.sessions.restores(&image) {
+        return Err(Refusal::conflict(format!("image {image} is being restored; wait for it: ramet run ls")));
+    }
     let gone = app
         .blocking(move |app| -> Result<Vec<ImageInfo>, Refusal> {
             let wanted = |info: &ImageInfo| info.name == image.name && image.id.is_none_or(|id| info.id == id);

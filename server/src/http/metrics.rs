@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// `GET /metrics`.
 pub async fn show(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     let mark = app.metrics.mark();
-    let mut figures = app.db.call("reading figures", move |db| Figures::read(db, mark)).await?;
+    let mut figures = app.db.read("reading figures", move |db| Figures::read(db, mark)).await?;
     figures.store = Some(app.blocking(|app| app.store.stats()).await?);
     let text = app.metrics.text(&figures).map_err(|_| Refusal::bug("writing the numbers"))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())

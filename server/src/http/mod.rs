@@ -11,13 +11,17 @@ pub mod body;
 pub mod boot;
 pub mod chunks;
 pub mod error;
+pub mod fleet;
 pub mod images;
+pub mod jobs;
+pub mod machines;
 pub mod metrics;
 pub mod netboot;
 pub mod packs;
 pub mod pins;
 pub mod receipts;
 pub mod routes;
+pub mod rules;
 pub mod runs;
 pub mod tokens;
 
@@ -26,6 +30,8 @@ use crate::config::Limits;
 use crate::db::Db;
 use crate::identity::Identity;
 use crate::identity::names::Names;
+use crate::jobs::engine::Engine;
+use crate::jobs::hands::Hands;
 use crate::metrics::Metrics;
 use crate::rate::Rate;
 use crate::secret::{PinKey, UrlKey};
@@ -81,6 +87,12 @@ pub struct App {
     pub limits: Limits,
     /// The time of day.
     pub clock: Clock,
+    /// The same at the start, and never set since.
+    pub steady: Clock,
+    /// What is due.
+    pub engine: Engine,
+    /// Switches machines.
+    pub hands: Arc<dyn Hands>,
     /// The state folder, held.
     pub state: StateFolder,
     /// SHA-256 of the local operator's token.
@@ -100,6 +112,13 @@ impl App {
     #[must_use]
     pub fn now(&self) -> i64 {
         i64::try_from(self.clock.unix()).unwrap_or(i64::MAX)
+    }
+
+    /// Both clocks, for jobs.
+    #[must_use]
+    pub fn both(&self) -> crate::db::jobs::Now {
+        let steady = i64::try_from(self.steady.unix()).unwrap_or(i64::MAX);
+        crate::db::jobs::Now { wall: self.now(), steady }
     }
 
     /// Runs blocking work of the store.

@@ -117,6 +117,7 @@ pub async fn enter(
         origin: pins::origin(&pin.id),
         version: None,
         armed: String::new(),
+        job: None,
     };
     app.db.call("adding a token", move |db| tokens::issue(db, &row, now)).await?;
     tracing::info!(pin = pin.id, token = id, %peer, "PIN accepted");

@@ -5,7 +5,10 @@
 
 use super::App;
 use super::auth::Caller::{self, Admin, Anyone, Metrics, SignedUrl, Token};
-use super::{admin, agents, audit, boot, chunks, images, metrics, netboot, packs, pins, receipts, runs, tokens};
+use super::{
+    admin, agents, audit, boot, chunks, images, jobs, machines, metrics, netboot, packs, pins, receipts, rules, runs,
+    tokens,
+};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
 use ramet_wire::manifest::MANIFEST_MAX;
@@ -238,6 +241,91 @@ pub static ROUTES: &[Route] = &[
         "Gives an agent its work: a one-use token goes with its next Hello",
         "Approve",
         (200, "AgentSeen"),
+    ),
+    row(Verb::Get, "/v1/machines", &[Admin], Takes::Nothing, || get(machines::list)).doc(
+        "The inventory, by name; `?tag=TAG` for those with a tag",
+        "",
+        (200, "[MachineInfo]"),
+    ),
+    row(Verb::Post, "/v1/machines", &[Admin], JSON, || post(machines::add)).doc(
+        "Adds a machine that an operator knows; it is accepted",
+        "AddMachine",
+        (201, "MachineDetail"),
+    ),
+    row(Verb::Put, "/v1/machines", &[Admin], JSON, || put(machines::set_many)).doc(
+        "Changes many machines in one transaction",
+        "SetMachines",
+        (200, "Changed"),
+    ),
+    row(Verb::Get, "/v1/machines/{machine}", &[Admin], Takes::Nothing, || get(machines::show)).doc(
+        "All that is known of one machine",
+        "",
+        (200, "MachineDetail"),
+    ),
+    row(Verb::Put, "/v1/machines/{machine}", &[Admin], JSON, || put(machines::set)).doc(
+        "Changes what is named",
+        "SetMachine",
+        (200, "MachineDetail"),
+    ),
+    row(Verb::Delete, "/v1/machines/{machine}", &[Admin], Takes::Nothing, || delete(machines::remove)).doc(
+        "Removes a machine that no job works on",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/machines/{machine}/accept", &[Admin], JSON, || post(machines::accept)).doc(
+        "Makes a machine that enrolled itself one of ours",
+        "AcceptMachine",
+        (200, "MachineDetail"),
+    ),
+    row(Verb::Post, "/v1/rules", &[Admin], JSON, || post(rules::add)).doc(
+        "Says what happens by itself, once for each machine",
+        "AddRule",
+        (201, "RuleInfo"),
+    ),
+    row(Verb::Get, "/v1/rules", &[Admin], Takes::Nothing, || get(rules::list)).doc(
+        "All rules",
+        "",
+        (200, "[RuleInfo]"),
+    ),
+    row(Verb::Delete, "/v1/rules/{rule}", &[Admin], Takes::Nothing, || delete(rules::remove)).doc(
+        "Removes a rule",
+        "",
+        (204, ""),
+    ),
+    row(Verb::Post, "/v1/jobs", &[Admin], JSON, || post(jobs::add)).doc(
+        "Asks for work; with dry_run, and with 409 where a machine is refused, only says what would be done",
+        "AddJobs",
+        (201, "Plan"),
+    ),
+    row(Verb::Get, "/v1/jobs", &[Admin], Takes::Nothing, || get(jobs::list)).doc(
+        "The newest jobs; `?open=1` for those that are not over, `?machine=NAME` for those of one",
+        "",
+        (200, "[JobInfo]"),
+    ),
+    row(Verb::Post, "/v1/jobs/current", &[Token, CAPTURE, RESTORE], JSON, || post(jobs::beat)).doc(
+        "The agent of the token's or session's job lives",
+        "JobBeat",
+        (200, "JobWord"),
+    ),
+    row(Verb::Post, "/v1/jobs/current/leaving", &[Token, CAPTURE, RESTORE], JSON, || post(jobs::leaving)).doc(
+        "The last word of that agent",
+        "JobLeaving",
+        (204, ""),
+    ),
+    row(Verb::Get, "/v1/jobs/{job}", &[Admin], Takes::Nothing, || get(jobs::show)).doc(
+        "One job with its parts and all that happened",
+        "",
+        (200, "JobDetail"),
+    ),
+    row(Verb::Post, "/v1/jobs/{job}/cancel", &[Admin], Takes::Nothing, || post(jobs::cancel)).doc(
+        "Ends a job, at any point; of a tree all parts",
+        "",
+        (200, "JobDetail"),
+    ),
+    row(Verb::Post, "/v1/jobs/{job}/retry", &[Admin], Takes::Nothing, || post(jobs::retry)).doc(
+        "Begins a job anew that is over without proof; of a tree those parts",
+        "",
+        (200, "JobDetail"),
     ),
     row(Verb::Post, "/v1/pins", &[Admin], JSON, || post(pins::add)).doc(
         "Makes a PIN and shows it, once",

@@ -157,16 +157,18 @@ async fn begin(
         token: token.id.clone(),
         session: hash,
         store_session: store.map(|id| id.to_string()),
+        job: token.job,
     };
-    let (row, now, keep) = (run.clone(), app.now(), app.limits.runs);
-    let opened = app.db.call("opening a run", move |db| runs::open(db, &row, now, keep)).await;
+    let (row, now, keep) = (run.clone(), app.both(), app.limits.runs);
+    let lease = now.steady.saturating_add(i64::try_from(app.limits.job_lease.as_secs()).unwrap_or(i64::MAX));
+    let opened = app.db.call("opening a run", move |db| runs::open(db, &row, lease, now.wall, keep)).await;
     if !matches!(opened, Ok(true)) {
         end_store_session(app, store).await;
     }
     if !opened? {
         return Err(Refusal::unknown("the token was for one run, and had it"));
     }
-    let session = Session::new(&run, store, app.clock.unix());
+    let session = Session::new(&run, store, app.steady.unix());
     Ok((run, session))
 }
 
@@ -185,11 +187,13 @@ pub fn machine(source: &Source) -> Source {
 
 /// `GET /v1/runs`.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<RunInfo>>, Refusal> {
+    crate::jobs::engine::flush(&app).await?;
     Ok(Json(app.db.call("listing runs", |db| runs::list(db, LIST_MAX)).await?))
 }
 
 /// `GET /v1/runs/{run}`.
 pub async fn show(State(app): State<Arc<App>>, Path(run): Path<String>) -> Result<Json<RunInfo>, Refusal> {
+    crate::jobs::engine::flush(&app).await?;
     let found = app.db.call("reading a run", move |db| runs::find(db, &run)).await?;
     found.map(Json).ok_or_else(|| Refusal::missing("there is no such run"))
 }
@@ -200,12 +204,19 @@ pub async fn heartbeat(
     Extension(principal): Extension<Principal>,
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
-    let run = principal.session()?.run.clone();
+    let session = principal.session()?;
     let beat: Heartbeat = json(&body)?;
     let step = clean(&beat.step, 100);
-    renew_store_session(&app, principal.session()?).await?;
-    let work = move |db: &mut rusqlite::Connection| runs::heartbeat(db, &run, &step, beat.done, beat.total);
-    app.db.call("noting progress", work).await?;
+    // Locked: its end is being decided just now.
+    if session.outcome.try_lock().is_ok_and(|outcome| matches!(*outcome, Outcome::Over)) {
+        return Err(Refusal::conflict(format!("run {} has ended", session.run)));
+    }
+    renew_store_session(&app, session).await?;
+    if let Some(job) = session.job {
+        app.engine.beat(job, step.clone(), beat.done, beat.total);
+    }
+    // Written together with those of others, within a second.
+    app.engine.progress(session.run.clone(), step, beat.done, beat.total);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -229,16 +240,29 @@ pub async fn end(
 
 /// Writes a run's end into the database and the log.
 pub async fn finish(app: &App, run: &str, end: End) -> Result<(), Refusal> {
-    let (id, now) = (run.to_owned(), app.now());
+    let (id, now) = (run.to_owned(), app.both());
     tracing::info!(run, state = ?end.state, error = end.error, "run ended");
+    let grace = i64::try_from(app.limits.last_word.as_secs()).unwrap_or(i64::MAX);
     let work = move |db: &mut rusqlite::Connection| {
-        let ended = runs::end(db, &id, &end, now)?;
+        let ended = runs::end(db, &id, &end, grace, now)?;
         if ended { runs::find(db, &id) } else { Ok(None) }
     };
     if let Some(run) = app.db.call("ending a run", work).await? {
         app.metrics.run_ended(&run);
     }
+    app.engine.wake.notify_one();
     Ok(())
+}
+
+/// A run whose job has ended: its session can publish and prove nothing more. What is being published just now is waited
+/// for.
+pub async fn close(app: &Arc<App>, run: &str) {
+    let Some(session) = app.sessions.of_run(run) else { return };
+    let mut outcome = session.outcome.lock().await;
+    if matches!(*outcome, Outcome::Open) {
+        *outcome = Outcome::Over;
+        end_store_session(app, session.store).await;
+    }
 }
 
 /// Tells the store that the capture goes on.
@@ -273,7 +297,7 @@ pub async fn watch(app: Arc<App>) {
             (lapse / 8).clamp(std::time::Duration::from_millis(100), std::time::Duration::from_secs(30)),
         )
         .await;
-        for session in app.sessions.take_lapsed(app.clock.unix(), lapse.as_secs()) {
+        for session in app.sessions.take_lapsed(app.steady.unix(), lapse.as_secs()) {
             if !matches!(*session.outcome.lock().await, Outcome::Open) {
                 continue;
             }

@@ -52,6 +52,7 @@ pub async fn add(State(app): State<Arc<App>>, body: Bytes) -> Result<(StatusCode
         origin: String::new(),
         version: None,
         armed: String::new(),
+        job: None,
     };
     let (now, most) = (app.now(), app.limits.tokens);
     let added = app.db.call("adding a token", move |db| {

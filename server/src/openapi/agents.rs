@@ -7,7 +7,7 @@ use super::schemas::Kind::{Any, Flag, Integer, List, Of, Text, Words};
 use super::schemas::{ACTION, Kind, SCOPES, Schema, field, maybe, schema};
 
 const MODE: Kind = Words(&["menu", "capture", "restore", "inventory", "job", "wait"]);
-const THEN: Kind = Words(&["reboot", "poweroff", "wait"]);
+pub(super) const THEN: Kind = Words(&["reboot", "poweroff", "wait"]);
 const STATE: Kind = Words(&["waiting", "go", "nothing", "claimed"]);
 
 /// The messages.

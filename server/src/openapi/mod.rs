@@ -118,6 +118,9 @@ fn parameter_about(part: &str) -> &'static str {
         "pin" => "the PIN's id",
         "code" => "the agent's code, as XXXX-XXXX",
         "mac" => "the card's address, as 52:54:00:12:34:56",
+        "machine" => "the machine's name, the address of one of its cards, or id:NUMBER",
+        "job" => "the job's number",
+        "rule" => "the rule's number",
         "name" => "the file's name, one of a fixed list",
         _ => "",
     }

@@ -49,6 +49,7 @@ impl Server {
         let mut config = Config::new(self.state());
         config.listen = "127.0.0.1:0".parse().unwrap();
         config.clock = Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst)));
+        config.steady = config.clock.clone();
         (self.change)(&mut config);
         self.running = Some(start(config).unwrap());
     }

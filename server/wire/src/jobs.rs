@@ -61,7 +61,7 @@ pub enum JobKind {
 }
 words!(JobKind { Capture = "capture", Restore = "restore", Inventory = "inventory", Tree = "tree" });
 
-/// How far a job is; see `server/src/jobs/machine.rs` for the diagram.
+/// How far a job is; see `server/src/jobs/states.rs` for the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {

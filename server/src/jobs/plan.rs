@@ -1,0 +1,443 @@
+//! What a request would do, before anything is done: the operator's view, and the jobs that come of it.
+//!
+//! In: a request. Out: one line per machine with its power, what runs on it and the disks to be erased; jobs to insert.
+//! Promise: nothing is begun for a request of which one machine is refused; what was agreed to is what is done.
+
+use super::engine::by_hand;
+use super::hands::PowerNow;
+use crate::db::jobs::{self, NewJob};
+use crate::db::machines::{self, MachineRow};
+use crate::http::App;
+use crate::http::error::Refusal;
+use crate::inventory::{candidates, disks};
+use ramet_wire::agents::DiskSeen;
+use ramet_wire::api::{ImageInfo, ImageState};
+use ramet_wire::id::{hex, sha256};
+use ramet_wire::jobs::{AddJobs, EXPECT_MAX, JobDisk, JobKind, JobOptions, Plan, PlannedMachine, TARGETS_MAX};
+use ramet_wire::machines::{Label, MachineState, RunsWhat};
+use ramet_wire::manifest::Manifest;
+use ramet_wire::{ImageName, ImageRef};
+use rusqlite::{Connection, TransactionBehavior};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Power systems that are asked at once.
+const ASKED: usize = 16;
+/// Tries of a job whose operator said nothing.
+const TRIES: u32 = 3;
+
+/// A plan, and the jobs that carry it out.
+#[derive(Debug)]
+pub struct Draft {
+    /// For the operator.
+    pub plan: Plan,
+    capture: Option<NewJob>,
+    rest: Vec<NewJob>,
+    tree: Option<NewJob>,
+}
+
+impl Draft {
+    /// Why nothing may be done, if one machine is refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.plan.machines.iter().any(|machine| machine.refused.is_some())
+    }
+}
+
+/// An image as far as planning needs it.
+#[derive(Clone, Debug)]
+struct Wanted {
+    image: ImageRef,
+    disks: Vec<(u32, u64)>,
+    warnings: Vec<String>,
+}
+
+/// One machine's part.
+struct Part {
+    machine: MachineRow,
+    kind: JobKind,
+    image: Option<ImageRef>,
+    /// Bytes of the image's disks; none where they are not known.
+    sizes: Option<Vec<(u32, u64)>>,
+    options: JobOptions,
+    warnings: Vec<String>,
+    refused: Option<String>,
+}
+
+/// Makes the plan of a request.
+///
+/// # Errors
+/// When the request itself is wrong: 400 and 404.
+pub async fn draft(app: &Arc<App>, request: AddJobs, by: &str) -> Result<Draft, Refusal> {
+    let mut parts = match request {
+        AddJobs::Capture { machine, image, options } => {
+            let mut found = named(app, vec![machine], None).await?;
+            let Some(machine) = found.pop() else { return Err(Refusal::missing("no machine is named")) };
+            vec![capture(machine, image, checked(options, 1)?)]
+        }
+        AddJobs::Restore { image, to, tag, options } => {
+            let found = named(app, to, tag).await?;
+            let options = checked(options, found.len())?;
+            restores(app, image, found, &options).await?
+        }
+        AddJobs::Clone { machine, image, to, tag, options } => clones(app, machine, image, (to, tag), options).await?,
+        AddJobs::Inventory { to, tag, options } => {
+            let found = named(app, to, tag).await?;
+            let options = checked(options, found.len())?;
+            let part = |machine| part(machine, JobKind::Inventory, None, None, options.clone());
+            found.into_iter().map(part).collect()
+        }
+    };
+    busy(app, &mut parts).await?;
+    let power = power(app, &parts).await;
+    Ok(assemble(parts, &power, by))
+}
+
+/// The plan of a rule: an image onto a machine that is about to be accepted, whose agent is waiting.
+///
+/// # Errors
+/// As [`draft`].
+pub async fn draft_here(
+    app: &Arc<App>,
+    machine: MachineRow,
+    image: ImageRef,
+    options: JobOptions,
+    by: &str,
+) -> Result<Draft, Refusal> {
+    let machine = MachineRow { state: MachineState::Accepted, ..machine };
+    let mut parts = restores(app, Some(image), vec![machine], &options).await?;
+    busy(app, &mut parts).await?;
+    Ok(assemble(parts, &[("unknown".to_owned(), None)], by))
+}
+
+async fn named(app: &App, names: Vec<String>, tag: Option<Label>) -> Result<Vec<MachineRow>, Refusal> {
+    let work = move |db: &mut Connection| machines::resolve_all(db, &names, tag.as_ref());
+    let found = app.db.read("looking for machines", work).await?;
+    let found = found.map_err(|name| Refusal::missing(format!("there is no machine {name}")))?;
+    match found.len() {
+        0 => Err(Refusal::missing("no machine is named, and none has the tag")),
+        count if count > TARGETS_MAX => {
+            Err(Refusal::bad(format!("{count} machines are named, {TARGETS_MAX} are allowed at once")))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn checked(options: JobOptions, machines: usize) -> Result<JobOptions, Refusal> {
+    if let Some(tries) = options.tries.filter(|tries| !(1..=10).contains(tries)) {
+        return Err(Refusal::bad(format!("{tries} tries, 1 to 10 are allowed")));
+    }
+    if options.expect.len() > EXPECT_MAX {
+        let found = options.expect.len();
+        return Err(Refusal::bad(format!("{found} things are expected, {EXPECT_MAX} are allowed")));
+    }
+    crate::http::netboot::check_disk(&options.disk)?;
+    if machines > 1 && !(options.expect.is_empty() && options.disk.is_empty()) {
+        return Err(Refusal::bad("what to expect, and which disk, is for a single machine"));
+    }
+    Ok(options)
+}
+
+fn part(
+    machine: MachineRow,
+    kind: JobKind,
+    image: Option<ImageRef>,
+    sizes: Option<Vec<(u32, u64)>>,
+    options: JobOptions,
+) -> Part {
+    let refused = match machine.state {
+        MachineState::Accepted if kind == JobKind::Restore && machine.protected => {
+            Some(format!("{} is protected; ramet machine set {} --protected no", machine.name, machine.name))
+        }
+        MachineState::Accepted => None,
+        _ => Some(format!("{} is not accepted; ramet machine accept {}", machine.name, machine.name)),
+    };
+    Part { machine, kind, image, sizes, options, warnings: Vec::new(), refused }
+}
+
+fn capture(machine: MachineRow, image: ImageName, options: JobOptions) -> Part {
+    // A machine that was captured goes back to its own disk, whatever its copies do.
+    let options = JobOptions { then: None, blank_only: false, ..options };
+    part(machine, JobKind::Capture, Some(ImageRef { name: image, id: None }), None, options)
+}
+
+/// The version that a name means now, with its disks.
+async fn wanted(app: &Arc<App>, image: ImageRef) -> Result<Wanted, Refusal> {
+    app.blocking(move |app| -> Result<Wanted, Refusal> {
+        let info: ImageInfo = crate::http::images::find(app, &image)?;
+        if info.state == ImageState::Damaged {
+            let message = format!("image {}@{} is damaged; capture its source again", info.name, info.id);
+            return Err(Refusal::conflict(message));
+        }
+        let image = ImageRef { name: info.name, id: Some(info.id) };
+        let (bytes, _) = app.store.manifest(&image)?;
+        let manifest = Manifest::read(&bytes).map_err(|error| Refusal::bug(error.to_string()))?;
+        let disks = manifest.disks.iter().map(|disk| (disk.ordinal, disk.size)).collect();
+        let odd = || format!("image {image} was captured while a file system of it was in use");
+        let warnings = manifest.inconsistent.then(odd).into_iter().collect();
+        Ok(Wanted { image, disks, warnings })
+    })
+    .await
+}
+
+async fn restores(
+    app: &Arc<App>,
+    image: Option<ImageRef>,
+    found: Vec<MachineRow>,
+    options: &JobOptions,
+) -> Result<Vec<Part>, Refusal> {
+    let mut known: HashMap<String, Wanted> = HashMap::new();
+    let mut parts = Vec::new();
+    for machine in found {
+        let text = image.as_ref().map(ImageRef::to_string).or_else(|| machine.runs.clone());
+        let Some(reference) = text.as_ref().and_then(|text| text.parse::<ImageRef>().ok()) else {
+            let name = machine.name.clone();
+            let mut part = part(machine, JobKind::Restore, None, None, options.clone());
+            part.refused.get_or_insert(format!("no image is known that ran on {name} last; name one"));
+            parts.push(part);
+            continue;
+        };
+        let key = reference.to_string();
+        if !known.contains_key(&key) {
+            known.insert(key.clone(), wanted(app, reference).await?);
+        }
+        let Some(wanted) = known.get(&key) else { continue };
+        let (target, sizes) = (Some(wanted.image.clone()), Some(wanted.disks.clone()));
+        let mut part = part(machine, JobKind::Restore, target, sizes, options.clone());
+        part.warnings.extend(wanted.warnings.iter().cloned());
+        parts.push(part);
+    }
+    Ok(parts)
+}
+
+async fn clones(
+    app: &Arc<App>,
+    machine: String,
+    image: Option<ImageName>,
+    to: (Vec<String>, Option<Label>),
+    options: JobOptions,
+) -> Result<Vec<Part>, Refusal> {
+    let mut found = named(app, vec![machine], None).await?;
+    let Some(source) = found.pop() else { return Err(Refusal::missing("no machine is named")) };
+    let mut targets = named(app, to.0, to.1).await?;
+    // A tag may be the source's too: a machine is not cloned onto itself.
+    targets.retain(|target| target.id != source.id);
+    if targets.is_empty() {
+        return Err(Refusal::bad(format!("{} is the only target, and is what is cloned", source.name)));
+    }
+    let options = checked(options, targets.len())?;
+    let name = image.or_else(|| jobs::image_of(&source.name));
+    let name = name.ok_or_else(|| Refusal::bad(format!("{} is no name for an image; give one", source.name)))?;
+    let usable: Vec<&DiskSeen> = candidates(&source.disks).collect();
+    let sizes: Vec<(u32, u64)> = (0_u32..).zip(usable.iter().map(|disk| disk.size)).collect();
+    let sizes = (!sizes.is_empty()).then_some(sizes);
+    let image = ImageRef { name: name.clone(), id: None };
+    let own = JobOptions { expect: Vec::new(), disk: String::new(), force_off: false, ..options.clone() };
+    let mut parts = vec![capture(source, name, own)];
+    let target = |machine| part(machine, JobKind::Restore, Some(image.clone()), sizes.clone(), options.clone());
+    parts.extend(targets.into_iter().map(target));
+    Ok(parts)
+}
+
+/// A machine does one thing at a time.
+async fn busy(app: &App, parts: &mut [Part]) -> Result<(), Refusal> {
+    let ids: Vec<i64> = parts.iter().map(|part| part.machine.id).collect();
+    let work = move |db: &mut Connection| {
+        ids.iter().map(|id| Ok(jobs::open_of(db, *id)?.into_iter().next())).collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let open = app.db.read("looking for jobs", work).await?;
+    for (part, job) in parts.iter_mut().zip(open) {
+        if let Some(job) = job {
+            let (name, id, state) = (&part.machine.name, job.id, job.state);
+            let why = format!("{name} is busy with job {id}, which is {state}; wait for it, or ramet job cancel {id}");
+            part.refused.get_or_insert(why);
+        }
+    }
+    Ok(())
+}
+
+/// What each machine's power is, in words, with what could not be read.
+async fn power(app: &Arc<App>, parts: &[Part]) -> Vec<(String, Option<String>)> {
+    let gate = Arc::new(Semaphore::new(ASKED));
+    let mut tasks = Vec::new();
+    for part in parts {
+        if by_hand(&part.machine) {
+            tasks.push(None);
+            continue;
+        }
+        let (gate, hands, id) = (Arc::clone(&gate), Arc::clone(&app.hands), part.machine.id);
+        tasks.push(Some(tokio::spawn(async move {
+            let _place = gate.acquire_owned().await;
+            tokio::task::spawn_blocking(move || hands.status(id, None)).await
+        })));
+    }
+    let mut all = Vec::new();
+    for task in tasks {
+        let Some(task) = task else {
+            all.push(("manual".to_owned(), None));
+            continue;
+        };
+        all.push(match task.await {
+            Ok(Ok(Ok(PowerNow::On))) => ("on".to_owned(), None),
+            Ok(Ok(Ok(PowerNow::Off))) => ("off".to_owned(), None),
+            Ok(Ok(Err(error))) => ("unknown".to_owned(), Some(format!("its power cannot be read: {}", error.message))),
+            _ => ("unknown".to_owned(), None),
+        });
+    }
+    all
+}
+
+/// Which disks, and what is to be said of them.
+fn pairs(part: &mut Part) -> Vec<JobDisk> {
+    let (machine, options) = (&part.machine, &part.options);
+    if part.kind == JobKind::Inventory || part.refused.is_some() {
+        return Vec::new();
+    }
+    if machine.disks.is_empty() {
+        let why = "its disks are not known yet: its agent takes the only candidate, or ends without writing";
+        if part.kind == JobKind::Restore {
+            part.warnings.push(why.to_owned());
+        }
+        return Vec::new();
+    }
+    let all: Vec<(u32, u64)> = match (&part.sizes, part.kind, options.disk.is_empty()) {
+        (Some(sizes), JobKind::Restore, _) => sizes.clone(),
+        (None, JobKind::Restore, _) => return Vec::new(),
+        (_, _, true) => (0_u32..).zip(candidates(&machine.disks)).map(|(ordinal, _)| (ordinal, 0)).collect(),
+        // What is named is what is captured.
+        (_, _, false) => return Vec::new(),
+    };
+    match disks::choose(&all, &machine.disks, &options.disk) {
+        Ok(pairs) => pairs,
+        Err(why) => {
+            part.refused = Some(format!("{}: {why}", machine.name));
+            Vec::new()
+        }
+    }
+}
+
+fn judge(part: &mut Part, power: &str, erases: &[DiskSeen]) {
+    let name = &part.machine.name;
+    if power == "on" && part.kind != JobKind::Capture && !part.options.force_off {
+        part.refused.get_or_insert(format!("{name} is on; switch it off, or ask with --force-off"));
+    }
+    if part.options.blank_only
+        && let Some(disk) = erases.iter().find(|disk| disk.holds.as_deref().is_some_and(|holds| !holds.is_empty()))
+    {
+        let holds = disk.holds.clone().unwrap_or_default();
+        part.refused.get_or_insert(format!("disk {} of {name} holds {holds}", disk.name));
+    }
+    let blind = part.machine.power.as_deref().is_some_and(|kind| kind.starts_with("fence") || kind.starts_with("w"));
+    if blind && !part.machine.network_first {
+        let kind = part.machine.power.clone().unwrap_or_default();
+        part.warnings.push(format!("{kind} cannot set the next start: {name} must start from the network by itself"));
+    }
+    if by_hand(&part.machine) {
+        part.warnings.push(format!("a person switches {name} on, from the network, when its job is in boot"));
+    }
+}
+
+fn assemble(mut parts: Vec<Part>, power: &[(String, Option<String>)], by: &str) -> Draft {
+    let tree = (parts.len() > 1).then(|| new_job(JobKind::Tree, None, &parts[parts.len() - 1], Vec::new(), by));
+    let (mut capture, mut rest, mut planned) = (None, Vec::new(), Vec::new());
+    for (part, (power, unread)) in parts.iter_mut().zip(power) {
+        let pairs = pairs(part);
+        let erases: Vec<DiskSeen> = match part.kind {
+            JobKind::Restore => pairs.iter().filter_map(|pair| disks::of(&part.machine.disks, pair)).cloned().collect(),
+            _ => Vec::new(),
+        };
+        part.warnings.extend(unread.clone());
+        judge(part, power, &erases);
+        let job = new_job(part.kind, Some(part.machine.id), part, pairs, by);
+        if part.kind == JobKind::Capture {
+            capture = Some(job)
+        } else {
+            rest.push(job)
+        }
+        planned.push(to_wire(part, power, erases));
+    }
+    let text = serde_json::to_vec(&planned.iter().map(agreed).collect::<Vec<_>>()).unwrap_or_default();
+    let digest = hex(&sha256(&text)[..8]);
+    Draft { plan: Plan { digest, machines: planned, jobs: Vec::new() }, capture, rest, tree }
+}
+
+/// What an operator agrees to: power and warnings come and go.
+fn agreed(machine: &PlannedMachine) -> impl serde::Serialize {
+    let disks: Vec<_> = machine.erases.iter().map(|disk| (disk.serial.clone(), disk.wwn.clone(), disk.size)).collect();
+    (machine.machine.clone(), machine.kind, machine.image.clone(), disks, machine.refused.is_some())
+}
+
+fn to_wire(part: &Part, power: &str, erases: Vec<DiskSeen>) -> PlannedMachine {
+    let machine = &part.machine;
+    let runs = match (&machine.runs, machine.runs_since, &machine.runs_run) {
+        (Some(image), Some(since), Some(run)) => {
+            image.parse().ok().map(|image| RunsWhat { image, since: crate::time::rfc3339(since), run: run.clone() })
+        }
+        _ => None,
+    };
+    PlannedMachine {
+        machine: machine.name.parse().unwrap_or_else(|_| unnamed()),
+        kind: part.kind,
+        image: part.image.clone(),
+        power: power.to_owned(),
+        runs,
+        erases,
+        warnings: part.warnings.clone(),
+        refused: part.refused.clone(),
+    }
+}
+
+fn unnamed() -> Label {
+    "unnamed".parse().expect("these letters are a label")
+}
+
+fn new_job(kind: JobKind, machine: Option<i64>, part: &Part, disks: Vec<JobDisk>, by: &str) -> NewJob {
+    let hand = machine.is_some() && by_hand(&part.machine);
+    let tries = part.options.tries.unwrap_or(if hand { 1 } else { TRIES });
+    let options = JobOptions { dry_run: false, agreed: None, ..part.options.clone() };
+    let (image, by) = (part.image.clone(), by.to_owned());
+    NewJob { parent: None, after: None, kind, machine, image, options, disks, tries, by }
+}
+
+/// Makes the jobs of a draft, all in one transaction; their numbers, or why a machine of them is busy by now.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert(db: &mut Connection, draft: Draft, now: i64) -> rusqlite::Result<Result<Vec<u64>, String>> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let made = insert_in(&tx, draft, now)?;
+    if made.is_ok() {
+        tx.commit()?;
+    }
+    Ok(made)
+}
+
+/// The same, in a transaction of others.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert_in(tx: &Connection, draft: Draft, now: i64) -> rusqlite::Result<Result<Vec<u64>, String>> {
+    for job in draft.capture.iter().chain(&draft.rest) {
+        let Some(machine) = job.machine else { continue };
+        if let Some(open) = jobs::open_of(tx, machine)?.first() {
+            return Ok(Err(format!(
+                "machine {} is busy with job {} by now",
+                open.name.clone().unwrap_or_default(),
+                open.id
+            )));
+        }
+    }
+    let mut made = Vec::new();
+    let mut add = |job: &NewJob| -> rusqlite::Result<i64> {
+        let id = jobs::insert(tx, job, now)?;
+        made.extend(u64::try_from(id));
+        Ok(id)
+    };
+    let parent = draft.tree.as_ref().map(&mut add).transpose()?;
+    let capture = draft.capture.map(|job| add(&NewJob { parent, ..job })).transpose()?;
+    for job in draft.rest {
+        add(&NewJob { parent, after: capture, ..job })?;
+    }
+    Ok(Ok(made))
+}
