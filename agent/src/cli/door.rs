@@ -3,7 +3,7 @@
 //! In: options and the environment. Out: an address of a server, or a folder.
 //! Promise: exactly one store; a token on the command line works, with a warning.
 
-use crate::transfer::client::Halt;
+use crate::transfer::client::Leash;
 use crate::transfer::client::Limits;
 use crate::transfer::http::Address;
 use ramet_wire::Fingerprint;
@@ -70,7 +70,7 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
         key,
         token: token.trim().to_owned(),
         limits: Limits::default(),
-        halt: Halt::default(),
+        leash: Leash::default(),
     }))
 }
 

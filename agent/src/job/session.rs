@@ -8,7 +8,7 @@ use super::here::Here;
 use crate::cli::Exit;
 use crate::progress::Snapshot;
 use crate::transfer::agents::Desk;
-use crate::transfer::client::Halt;
+use crate::transfer::client::Leash;
 use ramet_wire::agents::Work;
 use ramet_wire::api::{Action, ErrorKind};
 use ramet_wire::jobs::{JobBeat, JobLeaving};
@@ -33,7 +33,7 @@ pub fn follows(work: &Work, said: Option<Then>, ended: &Result<String, Stop>) ->
     }
 }
 
-/// Runs `run`. Where `work` is a job's, the server hears of it all the while; the halt that `run` gets is the server's.
+/// Runs `run`. Where `work` is a job's, the server hears of it all the while; the server can end it by the leash.
 ///
 /// # Errors
 /// Those of `run`, with what follows.
@@ -42,18 +42,18 @@ pub fn in_job(
     work: &Work,
     said: Option<Then>,
     here: &Here,
-    run: impl FnOnce(Halt) -> Result<String, Stop>,
+    run: impl FnOnce(Leash) -> Result<String, Stop>,
 ) -> Result<String, Stop> {
-    let halt = Halt::default();
+    let leash = Leash::default();
     if work.job.is_none() {
-        return run(halt);
+        return run(leash);
     }
     desk.authorize(work.token.clone());
     let (stop, stopped) = channel();
     let ended = std::thread::scope(|scope| {
-        let (desk, halt_too) = (&desk, halt.clone());
-        let beating = scope.spawn(move || beat(desk, here, &halt_too, &stopped));
-        let ended = run(halt);
+        let (desk, held) = (&mut desk, leash.clone());
+        let beating = scope.spawn(move || beat(desk, here, &held, &stopped));
+        let ended = run(leash.clone());
         // Also dropped when `run` panics.
         drop(stop);
         let _ = beating.join();
@@ -61,6 +61,9 @@ pub fn in_job(
     });
     let then = follows(work, said, &ended);
     here.meter.begin("leaving", 0);
+    if let Some(session) = leash.session() {
+        desk.authorize(session);
+    }
     if let Err(error) = desk.leave(&last_word(&ended, then)) {
         here.line(&crate::cli::show::chain(&error));
     }
@@ -74,14 +77,19 @@ fn last_word(ended: &Result<String, Stop>, then: Then) -> JobLeaving {
     JobLeaving { then, error: Some(stop.words.chars().take(ERROR_MAX).collect()), kind: Some(kind) }
 }
 
-fn beat(desk: &Desk, here: &Here, halt: &Halt, stopped: &Receiver<()>) {
+fn beat(desk: &mut Desk, here: &Here, leash: &Leash, stopped: &Receiver<()>) {
+    let mut with_session = false;
     loop {
+        if let (Some(session), false) = (leash.session(), with_session) {
+            desk.authorize(session);
+            with_session = true;
+        }
         let Snapshot { step, done, total, .. } = here.meter.snapshot();
         match desk.beat(&JobBeat { step, done, total }) {
             Ok(word) if !word.go_on => {
                 let message = if word.message.is_empty() { "an operator ended the job" } else { &word.message };
                 here.line(&format!("the server ends this job: {message}"));
-                return halt.set(message);
+                return leash.end(message);
             }
             // One that is away is asked again, and the run has its own patience with it.
             Ok(_) | Err(_) => {}

@@ -14,7 +14,7 @@ use crate::cli::show::describe;
 use crate::hardware::{cards::cards, lldp::INTERVAL, tree::Tree};
 use crate::progress::Snapshot;
 use crate::transfer::agents::Desk;
-use crate::transfer::client::Halt;
+use crate::transfer::client::Leash;
 use crate::transfer::http::Address;
 use crate::write::Plan;
 use ramet_wire::agents::{OrderState, Work};
@@ -156,7 +156,7 @@ fn by_hand(settings: &Settings, wanted: &Wanted<'_>, token: &str, here: &Here) -
     let token = token.to_owned();
     let work = Work { action, image, token, then: None, disk: String::new(), job: None, blank_only: false };
     let which = Which::Choice(settings.disk.clone());
-    let words = carry_out(settings, wanted, &work, which, Halt::default(), here)?;
+    let words = carry_out(settings, wanted, &work, which, Leash::default(), here)?;
     Ok(Done { words, then: None })
 }
 
@@ -166,11 +166,11 @@ fn by_orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Do
         Ok(ordered) => ordered,
         Err(message) => return Ok(Done { words: format!("nothing to do: {message}"), then: None }),
     };
-    let words = in_job(desk, &work, settings.then, here, |halt| {
+    let words = in_job(desk, &work, settings.then, here, |leash| {
         agrees(settings, &work)?;
         let which =
             if work.disk.is_empty() { settings.disk.clone() } else { disks(&work.disk).map_err(Stop::refused)? };
-        carry_out(settings, wanted, &work, Which::Choice(which), halt, here)
+        carry_out(settings, wanted, &work, Which::Choice(which), leash, here)
     })?;
     Ok(Done { words, then: work.then })
 }
@@ -261,14 +261,14 @@ fn carry_out(
     wanted: &Wanted<'_>,
     work: &Work,
     which: Which,
-    halt: Halt,
+    leash: Leash,
     here: &Here,
 ) -> Result<String, Stop> {
     let (image, blank_only) = (&work.image, work.blank_only);
     let timeouts = settings.timeouts;
     let limits = limits(&timeouts);
     let server =
-        Address { url: wanted.server.to_owned(), key: Some(wanted.key), token: work.token.clone(), limits, halt };
+        Address { url: wanted.server.to_owned(), key: Some(wanted.key), token: work.token.clone(), limits, leash };
     let lines = Lines::new(here, true);
     match work.action {
         Action::Capture if image.id.is_some() => {

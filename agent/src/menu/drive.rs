@@ -9,7 +9,7 @@ use crate::cli::Exit;
 use crate::job::{self, CaptureOrder, Front, Here, Medium, Origin, RestoreOrder, Stop, Which, limits};
 use crate::progress::Snapshot;
 use crate::transfer::agents::{Desk, images};
-use crate::transfer::client::Halt;
+use crate::transfer::client::Leash;
 use crate::transfer::client::Limits;
 use crate::transfer::http::Address;
 use crate::write::Plan;
@@ -100,8 +100,8 @@ impl Hands {
     fn address(&self, token: Option<String>) -> Address {
         let settings = &self.shared.settings;
         let (url, token) = (settings.server.clone().unwrap_or_default(), token.unwrap_or_default());
-        let (limits, halt) = (limits(&settings.timeouts), Halt::default());
-        Address { url, key: self.shared.key(), token, limits, halt }
+        let (limits, leash) = (limits(&settings.timeouts), Leash::default());
+        Address { url, key: self.shared.key(), token, limits, leash }
     }
 
     fn capture(&mut self, name: ImageName, paths: Vec<PathBuf>) {
@@ -128,10 +128,10 @@ impl Hands {
         let (server, timeouts) = (self.address(Some(work.token.clone())), self.shared.settings.timeouts);
         let named = self.shared.settings.disk.clone();
         self.start(true, move |here, front| {
-            let run = |halt| {
+            let run = |leash| {
                 let choice = if work.disk.is_empty() { named } else { disks(&work.disk).map_err(Stop::refused)? };
                 let (disks, image, blank_only) = (Which::Choice(choice), work.image.clone(), work.blank_only);
-                let server = Address { halt, ..server.clone() };
+                let server = Address { leash, ..server.clone() };
                 match work.action {
                     Action::Capture => {
                         job::capture(&CaptureOrder { name: image.name, server, disks, timeouts }, here, front)
@@ -143,7 +143,7 @@ impl Hands {
                 }
             };
             if work.job.is_none() {
-                return run(Halt::default());
+                return run(Leash::default());
             }
             let desk = Desk::connect(&server.url, server.key, &|_| false, server.limits);
             let failed = |error| Stop::of(Exit::Failed, "taking a job", &error, &here.network());
@@ -191,8 +191,8 @@ fn list(shared: &Shared, from: Source, token: Option<String>) -> Result<Vec<rame
         Source::Server => {
             let url = settings.server.clone().unwrap_or_default();
             let token = token.unwrap_or_default();
-            let (limits, halt) = (Shared::quick(), Halt::default());
-            let address = Address { url, key: shared.key(), token, limits, halt };
+            let (limits, leash) = (Shared::quick(), Leash::default());
+            let address = Address { url, key: shared.key(), token, limits, leash };
             images(&address).map_err(|error| crate::cli::show::chain(&error))
         }
     }

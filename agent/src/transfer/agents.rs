@@ -65,9 +65,9 @@ impl Desk {
         Ok(orders)
     }
 
-    /// From now on this desk speaks for the job that the token is of.
-    pub fn authorize(&mut self, token: String) {
-        self.client.authorize(token);
+    /// From now on this desk speaks for the job that this token or session is of.
+    pub fn authorize(&mut self, secret: String) {
+        self.client.authorize(secret);
     }
 
     /// The job's agent lives; the server's word whether it shall go on. Not tried again: the next one comes soon.

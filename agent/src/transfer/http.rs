@@ -5,7 +5,7 @@
 
 use crate::capture::source::this_machine;
 
-use super::client::{Answer, Ask, Client, Halt, Limits, RUN_END};
+use super::client::{Answer, Ask, Client, Leash, Limits, RUN_END};
 use super::{ChunkAt, Commit, Downstream, Located, PackAt, PackSink, TransferError, Upstream};
 use ramet_wire::api::{self, Action, ErrorKind, Heartbeat, ImageInfo, OpenRun, RunOpened, SignedManifest};
 use ramet_wire::frame::{CHUNK_MAX, FRAME_MAX, FRAME_MIN};
@@ -34,8 +34,8 @@ pub struct Address {
     pub token: String,
     /// Retries and timeouts.
     pub limits: Limits,
-    /// What ends the run from elsewhere.
-    pub halt: Halt,
+    /// What ties the run to a job.
+    pub leash: Leash,
 }
 
 /// An open run.
@@ -80,12 +80,13 @@ impl Http {
     ) -> Result<Self, TransferError> {
         let mut client = Client::connect(&address.url, address.key, accept, address.limits)?;
         client.authorize(address.token.clone());
-        client.obey(address.halt.clone());
+        client.obey(address.leash.clone());
         let agent = env!("CARGO_PKG_VERSION").to_owned();
         let request =
             OpenRun { agent, action, image: image.clone(), partitions: partitions.to_vec(), machine: this_machine() };
         let opened: RunOpened = post(&client, "opening a run", "/v1/runs", &request)?;
         client.authorize(opened.session.clone());
+        address.leash.opened(opened.session.clone());
         Ok(Self { client: Arc::new(client), opened, image: image.clone(), rooms: Arc::default() })
     }
 
