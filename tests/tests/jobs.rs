@@ -116,6 +116,15 @@ fn a_refused_restore_leaves_the_disk_alone_and_says_why_in_the_job() {
     server.ramet("capture genet --image genet --yes").done();
     server.boot("mode=job").end(&[&disk.path]).done();
     server.ramet("job watch --timeout 60s").done();
+    let refused = server.ramet("restore genet --to genet --blank-only --yes").expect_status(2);
+    assert!(refused.stderr.contains("holds gpt"), "{}", refused.stderr);
+    // The inventory sees an empty disk; the one that is there when the job comes is not.
+    server.ramet("inventory genet --yes").done();
+    let boot = server.boot("mode=job");
+    boot.end(&[&Disk::blank(disk.size).path]).done();
+    assert!(boot.file("outcome").contains("the server has noted this machine"), "{}", boot.file("outcome"));
+    server.ramet("job watch --timeout 60s").done();
+    assert_eq!(server.json("machine show genet")["disks"][0]["holds"], "");
     let begun = server.json("restore genet --to genet --blank-only --tries 1 --yes");
     let job = begun["jobs"][0].as_u64().unwrap();
     let before = disk.hash();

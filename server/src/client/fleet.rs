@@ -38,7 +38,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn add_machine(&self, machine: &AddMachine) -> Result<MachineInfo, ClientError> {
+    pub fn add_machine(&self, machine: &AddMachine) -> Result<MachineDetail, ClientError> {
         self.post(&format!("adding machine {}", machine.name), "/v1/machines", machine)
     }
 
@@ -55,7 +55,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn accept_machine(&self, machine: &str, accept: &AcceptMachine) -> Result<MachineInfo, ClientError> {
+    pub fn accept_machine(&self, machine: &str, accept: &AcceptMachine) -> Result<MachineDetail, ClientError> {
         let what = format!("accepting machine {}", clean(machine, 64));
         self.post(&what, &path(&what, machine, "/accept")?, accept)
     }
@@ -64,7 +64,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn set_machine(&self, machine: &str, set: &SetMachine) -> Result<MachineInfo, ClientError> {
+    pub fn set_machine(&self, machine: &str, set: &SetMachine) -> Result<MachineDetail, ClientError> {
         let what = format!("setting machine {}", clean(machine, 64));
         self.put(&what, &path(&what, machine, "")?, set)
     }
