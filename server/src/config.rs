@@ -137,6 +137,8 @@ pub struct Limits {
     pub expect_wait: Duration,
     /// Between two looks at power that is not yet as it should be.
     pub look_pause: Duration,
+    /// Between two questions whether machines are well.
+    pub health_every: Duration,
     /// How long a collect keeps what it could delete.
     pub collect: CollectOptions,
     /// How long running requests may take after the order to stop.
@@ -184,6 +186,7 @@ impl Default for Limits {
             leave_wait: Duration::from_secs(10 * 60),
             expect_wait: Duration::from_secs(10 * 60),
             look_pause: Duration::from_secs(5),
+            health_every: Duration::from_secs(60),
             collect: CollectOptions::default(),
             grace: Duration::from_secs(10),
         }

@@ -122,6 +122,7 @@ pub fn start(mut config: Config) -> Result<Running, StartError> {
     let task = runtime.spawn(server.serve(service));
     runtime.spawn(runs::watch(Arc::clone(&app)));
     runtime.spawn(crate::jobs::engine::run(Arc::clone(&app)));
+    runtime.spawn(crate::inventory::health::run(Arc::clone(&app)));
     extra.spawn(&runtime, &app);
     drop(guard);
     let fingerprint = app.identity.fingerprint();

@@ -3,9 +3,11 @@
 //! In: what operators say of them, and what agents report. Out: rows, lists, and who a report comes from.
 //! Promise: a card or a UUID belongs to one accepted machine at most; what strangers write is bounded in number.
 
+mod health;
 mod list;
 mod report;
 
+pub use health::{note_health, to_ask};
 pub use list::{all_accepted, detail, list, resolve, resolve_all};
 pub use report::{Report, Who, enrol, identify, refresh};
 

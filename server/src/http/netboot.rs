@@ -81,6 +81,7 @@ fn to_wire(row: ArmRow) -> Armed {
 
 /// `GET /v1/netboot`.
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Vec<Armed>>, Refusal> {
+    crate::jobs::engine::flush(&app).await?;
     let now = app.now();
     let rows = app.db.call("listing armed machines", move |db| netboot::list(db, now)).await?;
     Ok(Json(rows.into_iter().map(to_wire).collect()))

@@ -40,6 +40,12 @@ pub async fn add(
         RuleWhen::New if !rule.accept => {
             return Err(Refusal::bad("a new machine gets nothing before it is accepted: give --accept"));
         }
+        RuleWhen::Failed if rule.subnet.is_some() => {
+            return Err(Refusal::bad("a machine that has failed asks from nowhere: give no subnet"));
+        }
+        RuleWhen::Failed if (rule.restore.is_some() || rule.last) && !rule.wipe_existing => {
+            return Err(Refusal::bad("a machine that ran has something on its disks: give --wipe-existing"));
+        }
         RuleWhen::Failed if rule.accept => {
             return Err(Refusal::bad("a machine whose health is asked is accepted already"));
         }

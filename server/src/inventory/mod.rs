@@ -10,6 +10,7 @@
 //! ```
 
 pub mod disks;
+pub mod health;
 pub mod rule;
 pub mod welcome;
 

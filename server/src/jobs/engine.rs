@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 pub struct Engine {
     /// Something happened.
     pub wake: Notify,
+    /// What was heard is being written.
+    writing: tokio::sync::Mutex<()>,
     /// Jobs that a hand works on.
     busy: Mutex<HashSet<i64>>,
     /// Progress of jobs' agents that is not in the database yet.
@@ -86,6 +88,8 @@ impl Engine {
 /// # Errors
 /// Those of the database.
 pub async fn flush(app: &App) -> Result<(), crate::db::DbError> {
+    // Whoever reads afterwards sees what was heard before, also when another one writes it.
+    let _writing = app.engine.writing.lock().await;
     let beats = std::mem::take(&mut *locked(&app.engine.beats));
     let runs = std::mem::take(&mut *locked(&app.engine.runs));
     let macs: Vec<String> =

@@ -95,14 +95,19 @@ fn unread() -> HandsError {
 }
 
 /// The first that does not answer.
-pub(crate) async fn first_missing(expect: &[Expect]) -> Option<&Expect> {
+async fn first_missing(expect: &[Expect]) -> Option<&Expect> {
     for one in expect {
-        let connect = tokio::net::TcpStream::connect((one.host.as_str(), one.port));
-        if !matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_))) {
+        if !answers(one).await {
             return Some(one);
         }
     }
     None
+}
+
+/// A connection is accepted there.
+pub(crate) async fn answers(expect: &Expect) -> bool {
+    let connect = tokio::net::TcpStream::connect((expect.host.as_str(), expect.port));
+    matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
 }
 
 async fn note(app: &Arc<App>, job: &JobRow, look: Look, seen: Seen) -> Result<(), crate::db::DbError> {

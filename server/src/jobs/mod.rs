@@ -17,3 +17,5 @@ pub mod hands;
 mod look;
 pub mod plan;
 pub mod states;
+
+pub(crate) use look::answers;

@@ -37,7 +37,7 @@ fn build(files: &[(&str, Vec<u8>)], also: &str) -> Vec<u8> {
     format!("{{\"version\":\"0.1.0\",\"built\":1,\"kernel\":\"6.1.0\",\"files\":{{{files}}}{also}}}").into_bytes()
 }
 
-fn install(server: &Server) -> Installed {
+pub fn install(server: &Server) -> Installed {
     for (name, bytes) in files() {
         server.as_operator().send("PUT", &format!("/v1/boot/{name}"), &[], &bytes).done(204);
     }

@@ -1,7 +1,7 @@
 //! The command `ramet`, as scripts use it.
 
 use crate::harness::{Http, image, noise, open, pack, upload};
-use ramet_wire::api::{Action, ErrorKind, Located, RunOpened, encode_ids};
+use ramet_wire::api::{Action, EndRun, ErrorKind, Located, RunOpened, encode_ids};
 use ramet_wire::{ChunkId, Fingerprint};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -157,6 +157,8 @@ fn exercise(server: &Process) -> Vec<String> {
     Http::new(&server.url, key, None).get(&located.packs[0].url).done(200);
     Http::new(&server.url, key, None).get(&located.packs[0].url.replace("exp=", "exp=1")).refused(403);
     agent(&token).get("/v1/images").refused(403);
+    let over = EndRun { error: "that was all".to_owned() };
+    agent(&restore.session).post("/v1/runs/current/end", &over).done(204);
     let sig = located.packs[0].url.split_once("sig=").unwrap().1.to_owned();
     let note = std::fs::read_to_string(server.state().join("local.json")).unwrap();
     let note: serde_json::Value = serde_json::from_str(&note).unwrap();

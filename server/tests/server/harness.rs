@@ -25,7 +25,7 @@ pub struct Server {
     pub dir: TempDir,
     pub now: Arc<AtomicU64>,
     pub running: Option<Running>,
-    change: fn(&mut Config),
+    change: Box<dyn Fn(&mut Config) + Send + Sync>,
 }
 
 impl Server {
@@ -34,6 +34,10 @@ impl Server {
     }
 
     pub fn with(change: fn(&mut Config)) -> Self {
+        Self::with_boxed(Box::new(change))
+    }
+
+    pub fn with_boxed(change: Box<dyn Fn(&mut Config) + Send + Sync>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Self { dir, now: Arc::new(AtomicU64::new(BEGIN)), running: None, change };
         server.up();

@@ -297,10 +297,10 @@ pub fn beat(tx: &Connection, id: i64, step: &str, progress: (u64, u64), lease: i
     tx.prepare_cached(sql)?.execute((id, step, signed(progress.0), signed(progress.1), lease)).map(drop)
 }
 
-/// The active jobs of all machines.
+/// The active jobs of all machines, trees apart.
 ///
 /// # Errors
 /// SQLite's.
 pub fn active(connection: &Connection) -> rusqlite::Result<Vec<JobRow>> {
-    query(connection, "state IN ('power', 'boot', 'running', 'leaving')", [])
+    query(connection, "kind <> 'tree' AND state IN ('power', 'boot', 'running', 'leaving')", [])
 }
