@@ -11,17 +11,19 @@ mod medium;
 mod network;
 mod pulse;
 mod runs;
+mod session;
 mod stock;
 mod unattended;
 
 pub use choose::{NoDisk, choose};
 pub use ending::{Ending, Stop};
-pub use hello::{hello, macs};
+pub use hello::{hello, renew};
 pub use here::{Here, RUN, RUN_ENV};
 pub use medium::Medium;
 pub use network::{Card, Network};
 pub use pulse::{PULSE_ENV, Pulse};
 pub use runs::{CaptureOrder, Front, Origin, RESTORING, RestoreOrder, Which, capture, limits, restore};
+pub use session::{follows, in_job};
 pub use stock::{Found, Stock};
 pub use unattended::{Done, code};
 
@@ -61,7 +63,9 @@ fn carry_out(settings: &Settings, here: &Arc<Here>) -> Ending {
         Ok(done) => {
             Ending { words: redacted(&done.words, settings), exit: Exit::Done, then: then(done.then, Then::Reboot) }
         }
-        Err(stop) => Ending { words: redacted(&stop.words, settings), exit: stop.exit, then: then(None, Then::Wait) },
+        Err(stop) => {
+            Ending { words: redacted(&stop.words, settings), exit: stop.exit, then: then(stop.then, Then::Wait) }
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Request {
     pub read_back: bool,
     /// Ends with the plan.
     pub dry_run: bool,
+    /// Refuses disks on which a table, a file system or another known structure lies.
+    pub blank_only: bool,
     /// Restores RAID and LDM metadata at the disk's end also onto a disk of another size.
     pub force_size: bool,
     /// The firmware's variables, where an entry for the image may be added.
@@ -190,6 +192,9 @@ fn prepare<'a>(
         let map = map.map_err(|source| at_map(&name, source))?;
         let only = if let Mode::Partitions(numbers) = &mode { Some(numbers.as_slice()) } else { None };
         let holds = lies_on(&*opened.medium, only).map_err(looking)?;
+        if let (true, Some(found)) = (request.blank_only, holds.first()) {
+            return Err(Refused::NotBlank { disk: name, found: found.clone() }.into());
+        }
         plans.push(DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds));
         disks.push((opened, map));
     }

@@ -20,6 +20,7 @@ pub mod identity;
 pub mod inventory;
 pub mod jobs;
 mod listen;
+pub mod metrics;
 pub mod openapi;
 pub mod power;
 mod rate;

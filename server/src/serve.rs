@@ -10,6 +10,7 @@ use crate::http::{App, router, runs};
 use crate::identity::names::{BadUrl, Names};
 use crate::identity::{Identity, IdentityError, tls};
 use crate::listen::Places;
+use crate::metrics::{Metrics, scrape::Mark};
 use crate::power::desk::Desk;
 use crate::power::hands::Bmc;
 use crate::power::vault::{self, VaultError};
@@ -232,6 +233,7 @@ pub(crate) async fn assemble(
     for row in db.call("reading runs", move |db| crate::db::runs::recent(db, since)).await? {
         sessions.insert(row.session, Session::taken_up(row, now), limits.sessions);
     }
+    let mark = db.call("looking for the newest events", |db| Mark::now(db)).await?;
     let urls = boot_urls(config, &names, identity.fingerprint())?;
     let power_key = vault::source(config.power_key.as_deref(), config.credentials.as_deref(), state.layout().dir());
     let power = Arc::new(Desk::new(power_key, config.tools.clone(), config.power));
@@ -245,6 +247,7 @@ pub(crate) async fn assemble(
         sessions,
         waiting: tokio::sync::Mutex::new(Waiting::default()),
         rate: Rate::new(&limits),
+        metrics: Metrics::new(mark),
         pin_key,
         names,
         clock: config.clock.clone(),

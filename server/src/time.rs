@@ -11,6 +11,12 @@ pub fn rfc3339(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
+/// The seconds of a time in RFC 3339.
+#[must_use]
+pub fn unix(text: &str) -> Option<i64> {
+    text.parse().ok().map(Timestamp::as_second)
+}
+
 /// The seconds of `90s`, `30m`, `12h`, `7d` or `4w`; at least 1 second, at most 100 years.
 #[must_use]
 pub fn duration(text: &str) -> Option<u64> {
@@ -46,5 +52,7 @@ mod tests {
     #[test]
     fn times_are_utc() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(unix("2027-01-15T08:00:00Z").map(rfc3339).as_deref(), Some("2027-01-15T08:00:00Z"));
+        assert_eq!(unix("yesterday"), None);
     }
 }

@@ -3,6 +3,7 @@
 //! In: options and the environment. Out: an address of a server, or a folder.
 //! Promise: exactly one store; a token on the command line works, with a warning.
 
+use crate::transfer::client::Leash;
 use crate::transfer::client::Limits;
 use crate::transfer::http::Address;
 use ramet_wire::Fingerprint;
@@ -64,7 +65,13 @@ pub fn place(options: Options<'_>) -> Result<Place, String> {
         }
         (None, None) => env("RAMET_TOKEN").ok_or("no token: pass --token-file FILE or set RAMET_TOKEN")?,
     };
-    Ok(Place::Server(Address { url, key, token: token.trim().to_owned(), limits: Limits::default() }))
+    Ok(Place::Server(Address {
+        url,
+        key,
+        token: token.trim().to_owned(),
+        limits: Limits::default(),
+        leash: Leash::default(),
+    }))
 }
 
 /// Shows a server's fingerprint and asks whether it is the right one; without a terminal the answer is no.

@@ -81,6 +81,7 @@ fn request(args: &Restore) -> Result<Request, String> {
         partitions: args.partition.clone(),
         read_back: !args.no_read_back,
         dry_run: args.dry_run,
+        blank_only: false,
         force_size: args.force_size,
         nvram: if args.no_nvram { None } else { Nvram::here() },
     })

@@ -16,7 +16,7 @@ pub mod outcome;
 mod reap;
 pub mod settings;
 mod supervise;
-mod sys;
+pub(crate) mod sys;
 pub mod times;
 mod watch;
 mod watchdog;

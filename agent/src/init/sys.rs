@@ -22,7 +22,9 @@ const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GPERMADDR: u32 = 0x20;
 
 /// `linux/if_ether.h`, and `linux/socket.h`.
-const ETH_P_IP: u16 = 0x0800;
+pub const ETH_P_IP: u16 = 0x0800;
+/// The same: LLDP (IEEE 802.1AB).
+pub const ETH_P_LLDP: u16 = 0x88cc;
 const AF_PACKET: u16 = 17;
 
 /// `struct ethtool_perm_addr` with room for one address.
@@ -64,13 +66,13 @@ pub fn permanent_mac(socket: &impl std::os::fd::AsFd, card: &str) -> io::Result<
     Ok(mac)
 }
 
-/// A socket for whole Ethernet frames of IPv4 on one card (`packet(7)`), by the card's index.
+/// A socket for whole Ethernet frames of one protocol on one card (`packet(7)`), by the card's index.
 ///
 /// # Errors
 /// `EPERM` without privilege, `ENODEV` when the card went away.
-pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {
-    // Bound to IPv4 and not to everything: frames of VLANs on this card then arrive on the VLAN's own card only.
-    let protocol = ETH_P_IP.to_be();
+pub fn packet_socket(index: u32, protocol: u16) -> io::Result<OwnedFd> {
+    // Bound to one and not to everything: frames of VLANs on this card then arrive on the VLAN's own card only.
+    let protocol = protocol.to_be();
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointer is passed.
     let raw = Errno::result(unsafe { libc::socket(i32::from(AF_PACKET), kind, i32::from(protocol)) })?;
@@ -91,6 +93,35 @@ pub fn packet_socket(index: u32) -> io::Result<OwnedFd> {
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     Errno::result(result)?;
     Ok(socket)
+}
+
+/// Lets a card take frames for a group address while the packet socket is open (`PACKET_ADD_MEMBERSHIP`, `packet(7)`).
+///
+/// # Errors
+/// The driver's.
+pub fn join_group(socket: &impl std::os::fd::AsFd, index: u32, group: [u8; 6]) -> io::Result<()> {
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&group);
+    let index = i32::try_from(index).map_err(|_| Errno::ENODEV)?;
+    let request = libc::packet_mreq {
+        mr_ifindex: index,
+        mr_type: 0, // PACKET_MR_MULTICAST
+        mr_alen: 6,
+        mr_address: address,
+    };
+    let length = libc::socklen_t::try_from(size_of_val(&request)).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the pointer leads to a whole struct packet_mreq of the length that is passed, and is read only.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            length,
+        )
+    };
+    Errno::result(result).map(drop)?;
+    Ok(())
 }
 
 /// Sets a watchdog's patience in seconds (`WDIOC_SETTIMEOUT`) and returns what the device made of it.

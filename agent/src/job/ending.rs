@@ -35,13 +35,15 @@ pub struct Stop {
     pub words: String,
     /// [`Exit::Refused`] where nothing was written.
     pub exit: Exit,
+    /// What follows, where that is not for the boot line to say.
+    pub then: Option<Then>,
 }
 
 impl Stop {
     /// Nothing was written; somebody must decide something.
     #[must_use]
     pub fn refused(words: impl Into<String>) -> Self {
-        Self { words: words.into(), exit: Exit::Refused }
+        Self { words: words.into(), exit: Exit::Refused, then: None }
     }
 
     /// `doing`, with all causes of `error` and what to do about it.
@@ -56,7 +58,7 @@ impl Stop {
         {
             words = format!("{words} ({state})");
         }
-        Self { words, exit }
+        Self { words, exit, then: None }
     }
 }
 

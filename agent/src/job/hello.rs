@@ -6,25 +6,27 @@
 use super::here::Here;
 use super::stock::{Found, cut, seen};
 use crate::capture::source::this_machine;
+use crate::hardware::{self, tree::Tree};
 use ramet_wire::agents::{Hello, MACS_MAX};
+use ramet_wire::hardware::Hardware;
 use ramet_wire::manifest::Source;
 use ramet_wire::settings::{Mac, Mode};
 use std::io;
-use std::path::Path;
 
 /// What an agent says of itself.
 ///
 /// # Errors
 /// When the kernel gives no random bytes for the nonce.
 pub fn hello(here: &Here, mode: Mode, found: &[Found]) -> io::Result<Hello> {
+    let hardware = hardware::report(&Tree::of_this_machine(), here.neighbours());
     Ok(Hello {
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         nonce: here.nonce()?,
         mode,
         machine: machine(),
-        macs: macs(Path::new("/sys/class/net")),
+        macs: macs(&hardware),
         disks: seen(found),
-        hardware: None,
+        hardware: Some(Box::new(hardware)),
     })
 }
 
@@ -41,19 +43,21 @@ fn machine() -> Source {
     }
 }
 
-/// Addresses of Ethernet cards that are their own (kernel: Documentation/ABI/testing/sysfs-class-net): not those of VLANs,
-/// bridges and the like.
-#[must_use]
-pub fn macs(class: &Path) -> Vec<Mac> {
-    let Ok(cards) = std::fs::read_dir(class) else { return Vec::new() };
-    let mac = |card: &Path| {
-        let text = |file: &str| std::fs::read_to_string(card.join(file)).ok().map(|text| text.trim().to_owned());
-        let ethernet = text("type")? == "1";
-        let own = text("addr_assign_type").as_deref() == Some("0") || card.join("device").exists();
-        let mac: Mac = text("address")?.parse().ok()?;
-        (ethernet && own && mac.0 != [0; 6]).then_some(mac)
-    };
-    let mut macs: Vec<Mac> = cards.flatten().filter_map(|card| mac(&card.path())).collect();
+/// Before the next Hello of the same boot: the hardware goes along only where it is not what `told` was, for example
+/// because a switch has said who it is.
+pub fn renew(hello: &mut Hello, told: &mut Option<Box<Hardware>>, here: &Here) {
+    if let Some(last) = hello.hardware.take() {
+        *told = Some(last);
+    }
+    let now = Some(Box::new(hardware::report(&Tree::of_this_machine(), here.neighbours())));
+    if now != *told {
+        hello.hardware = now;
+    }
+}
+
+/// Addresses of all cards, ascending.
+fn macs(hardware: &Hardware) -> Vec<Mac> {
+    let mut macs: Vec<Mac> = hardware.cards.iter().map(|card| card.mac).collect();
     macs.sort_unstable();
     macs.dedup();
     macs.truncate(MACS_MAX);
@@ -62,24 +66,25 @@ pub fn macs(class: &Path) -> Vec<Mac> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stock::Stock;
     use super::*;
+    use crate::menu::screen::Nobody;
 
     #[test]
-    fn only_addresses_of_cards_are_told() {
-        let class = tempfile::tempdir().unwrap();
-        let card = |name: &str, files: &[(&str, &str)]| {
-            let folder = class.path().join(name);
-            std::fs::create_dir_all(&folder).unwrap();
-            files.iter().for_each(|(file, text)| std::fs::write(folder.join(file), text).unwrap());
-        };
-        card("eth1", &[("type", "1\n"), ("addr_assign_type", "0\n"), ("address", "52:54:00:00:00:02\n")]);
-        card("eth0", &[("type", "1\n"), ("addr_assign_type", "0\n"), ("address", "52:54:00:00:00:01\n")]);
-        card("eth0.7", &[("type", "1\n"), ("addr_assign_type", "2\n"), ("address", "52:54:00:00:00:01\n")]);
-        card("br0", &[("type", "1\n"), ("addr_assign_type", "1\n"), ("address", "52:54:00:00:00:09\n")]);
-        card("lo", &[("type", "772\n"), ("addr_assign_type", "0\n"), ("address", "00:00:00:00:00:00\n")]);
-        card("odd", &[("type", "1\n")]);
-        let told: Vec<String> = macs(class.path()).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["52:54:00:00:00:01", "52:54:00:00:00:02"]);
-        assert!(macs(Path::new("/nowhere")).is_empty());
+    fn hardware_is_told_once_and_again_when_it_is_not_what_it_was() {
+        let mut here = Here::new(None, Stock::Named(Vec::new()), Box::new(Nobody));
+        here.guest = true;
+        let mut told = None;
+        let mut hello = hello(&here, Mode::Job, &[]).unwrap();
+        let first = hello.hardware.clone().unwrap();
+        renew(&mut hello, &mut told, &here);
+        assert_eq!(hello.hardware, None);
+        renew(&mut hello, &mut told, &here);
+        assert_eq!(hello.hardware, None);
+        if let Some(told) = &mut told {
+            told.memory += 1;
+        }
+        renew(&mut hello, &mut told, &here);
+        assert_eq!(hello.hardware, Some(first));
     }
 }

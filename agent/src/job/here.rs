@@ -6,6 +6,7 @@
 use super::network::Network;
 use super::pulse::Pulse;
 use super::stock::Stock;
+use crate::hardware::lldp::Listener;
 use crate::menu::screen::Screen;
 use crate::progress::Meter;
 use std::fmt;
@@ -31,6 +32,7 @@ pub struct Here {
     pub pulse: Pulse,
     screen: Mutex<Box<dyn Screen>>,
     nonce: OnceLock<String>,
+    neighbours: OnceLock<Listener>,
 }
 
 impl fmt::Debug for Here {
@@ -60,7 +62,16 @@ impl Here {
     pub fn new(run: Option<PathBuf>, stock: Stock, screen: Box<dyn Screen>) -> Self {
         let meter = Arc::new(Meter::default());
         let pulse = Pulse::start(&meter);
-        Self { run, guest: false, stock, meter, pulse, screen: Mutex::new(screen), nonce: OnceLock::new() }
+        Self {
+            run,
+            guest: false,
+            stock,
+            meter,
+            pulse,
+            screen: Mutex::new(screen),
+            nonce: OnceLock::new(),
+            neighbours: OnceLock::new(),
+        }
     }
 
     /// The consoles.
@@ -100,6 +111,13 @@ impl Here {
     #[must_use]
     pub fn store(&self) -> Option<PathBuf> {
         self.medium().map(|medium| medium.join("ramet/store")).filter(|store| store.join("format").exists())
+    }
+
+    /// What is heard of the switches behind this machine's cards, from the first call on; none where this is a guest: a
+    /// command of an operator does not listen to others' networks.
+    #[must_use]
+    pub fn neighbours(&self) -> Option<&Listener> {
+        (!self.guest).then(|| self.neighbours.get_or_init(Listener::start))
     }
 
     /// 32 random hex digits, the same for one boot: they lie in the run folder, so that a worker that is started anew

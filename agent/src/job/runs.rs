@@ -81,6 +81,8 @@ pub struct RestoreOrder {
     pub from: Origin,
     /// Where to.
     pub disks: Which,
+    /// Only onto empty disks.
+    pub blank_only: bool,
     /// How long disks are waited for.
     pub timeouts: Timeouts,
 }
@@ -174,6 +176,7 @@ pub fn restore(order: &RestoreOrder, here: &Here, front: &dyn Front) -> Result<S
             partitions: Vec::new(),
             read_back: true,
             dry_run: false,
+            blank_only: order.blank_only,
             force_size: false,
             nvram: Nvram::here(),
         };

@@ -9,6 +9,7 @@ use crate::disk::{DiskInfo, Disks, Reason, Source, uses};
 use crate::extent::probe;
 use crate::partition;
 use crate::write::end_metadata;
+use ramet_wire::TableKind;
 use ramet_wire::agents::{DISKS_MAX, DiskSeen, TEXT_MAX};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct Found {
     pub wwn: Option<String>,
     /// How it is attached, where the kernel shows it.
     pub transport: Option<String>,
+    /// The table or file system that is on it; empty for none, none where it can not be read.
+    pub holds: Option<String>,
     /// Why it is taken only when named.
     pub against: Option<String>,
 }
@@ -69,7 +72,8 @@ impl Found {
             model: cut(&self.model),
             serial: cut(&self.serial),
             wwn: cut(&self.wwn),
-            ..DiskSeen::default()
+            holds: cut(&self.holds),
+            named_only: self.against.is_some(),
         }
     }
 }
@@ -102,6 +106,7 @@ impl Stock {
         for disk in &mut found {
             let opened = DiskInfo::open_source(&disk.path);
             members.push(opened.as_ref().map(memberships).unwrap_or_default());
+            disk.holds = opened.as_ref().ok().and_then(holds);
             if disk.against.is_none() {
                 disk.against = match &opened {
                     Ok(opened) => in_use(kernel, &opened.info, medium),
@@ -141,6 +146,7 @@ fn listed(disks: &Disks) -> Vec<Found> {
             serial: disk.serial,
             wwn: disk.wwn,
             transport: disk.transport,
+            holds: None,
             against,
         }
     };
@@ -159,6 +165,7 @@ fn named(path: &Path) -> Option<Found> {
         serial: info.serial.or_else(stem),
         wwn: info.wwn,
         transport: info.transport,
+        holds: None,
         against: None,
     })
 }
@@ -172,6 +179,21 @@ fn in_use(kernel: &Disks, info: &DiskInfo, medium: Option<&Path>) -> Option<Stri
         return Some("is the boot medium".to_owned());
     }
     uses.first().map(|used| format!("is in use: {used}"))
+}
+
+/// The table that is on a disk, else what the whole disk holds. A table that can not be understood is one.
+fn holds(disk: &Source) -> Option<String> {
+    match partition::read(disk, disk.info.sector_size) {
+        Ok(scan) if scan.table.kind == TableKind::None => {}
+        Ok(scan) => return Some(scan.table.kind.to_string()),
+        Err(partition::PartitionError::Io { .. }) => return None,
+        Err(_) => return Some("damaged table".to_owned()),
+    }
+    let whole = probe(disk).ok()?.kind;
+    if whole != "unknown" {
+        return Some(whole);
+    }
+    Some(end_metadata(disk).ok()?.unwrap_or_default().to_owned())
 }
 
 /// The sets that parts of a disk belong to. LVM's volume groups are not told apart.
@@ -254,6 +276,21 @@ mod tests {
         assert!(found[0].against.as_deref().is_some_and(|why| why.contains("linux_raid_member")));
         // A set of its own on the only disk is no reason.
         assert_eq!(look(&[&a])[0].against, None);
+    }
+
+    #[test]
+    fn what_is_on_a_disk_is_told_and_an_empty_one_is_empty() {
+        let (table, empty, whole) =
+            (Image::with_sgdisk(8 * MIB, &["-n", "1:2048:+4M"]), Image::new(8 * MIB), Image::new(8 * MIB));
+        let mkfs = std::process::Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(&whole.path).status().unwrap();
+        assert!(mkfs.success());
+        let broken = Image::with_sgdisk(8 * MIB, &["-n", "1:2048:+4M"]);
+        broken.write(512 + 16, &[0xff; 64]);
+        broken.write(8 * MIB - 512 + 16, &[0xff; 64]);
+        let seen: Vec<_> = look(&[&table, &empty, &whole, &broken]).iter().map(Found::seen).collect();
+        let holds: Vec<_> = seen.iter().map(|disk| disk.holds.as_deref()).collect();
+        assert_eq!(holds, [Some("gpt"), Some(""), Some("ext4"), Some("damaged table")]);
+        assert!(seen.iter().all(|disk| !disk.named_only));
     }
 
     #[test]

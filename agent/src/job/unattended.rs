@@ -4,18 +4,22 @@
 //! Promise: nothing is trusted without a pinned key; nothing is erased that neither a job nor the boot line asked for.
 
 use super::ending::Stop;
-use super::hello::hello;
+use super::hello::{hello, renew};
 use super::here::Here;
 use super::medium::Medium;
 use super::runs::{self, ASKING, CaptureOrder, Front, Origin, RestoreOrder, Which, limits};
+use super::session::in_job;
 use crate::cli::Exit;
 use crate::cli::show::describe;
+use crate::hardware::{cards::cards, lldp::INTERVAL, tree::Tree};
 use crate::progress::Snapshot;
 use crate::transfer::agents::Desk;
+use crate::transfer::client::Leash;
 use crate::transfer::http::Address;
 use crate::write::Plan;
 use ramet_wire::agents::{OrderState, Work};
 use ramet_wire::api::Action;
+use ramet_wire::hardware::CARDS_MAX;
 use ramet_wire::settings::{From as Source, Mode, Settings, Then, disks};
 use ramet_wire::{Fingerprint, ImageRef};
 use std::sync::{Mutex, PoisonError};
@@ -133,6 +137,7 @@ fn from_medium(settings: &Settings, here: &Here) -> Result<Done, Stop> {
         image,
         from: Origin::Medium(medium),
         disks: Which::Choice(settings.disk.clone()),
+        blank_only: false,
         timeouts: settings.timeouts,
     };
     let words = runs::restore(&order, here, &Lines::new(here, true))?;
@@ -148,19 +153,25 @@ fn by_hand(settings: &Settings, wanted: &Wanted<'_>, token: &str, here: &Here) -
     if action == Action::Restore {
         confirmed(settings)?;
     }
-    let words = carry_out(settings, wanted, action, &image, token, Which::Choice(settings.disk.clone()), here)?;
+    let token = token.to_owned();
+    let work = Work { action, image, token, then: None, disk: String::new(), job: None, blank_only: false };
+    let which = Which::Choice(settings.disk.clone());
+    let words = carry_out(settings, wanted, &work, which, Leash::default(), here)?;
     Ok(Done { words, then: None })
 }
 
 /// The server says what to do.
 fn by_orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Done, Stop> {
-    let work = match orders(settings, wanted, here)? {
-        Ok(work) => work,
+    let (desk, work) = match orders(settings, wanted, here)? {
+        Ok(ordered) => ordered,
         Err(message) => return Ok(Done { words: format!("nothing to do: {message}"), then: None }),
     };
-    agrees(settings, &work)?;
-    let which = if work.disk.is_empty() { settings.disk.clone() } else { disks(&work.disk).map_err(Stop::refused)? };
-    let words = carry_out(settings, wanted, work.action, &work.image, &work.token, Which::Choice(which), here)?;
+    let words = in_job(desk, &work, settings.then, here, |leash| {
+        agrees(settings, &work)?;
+        let which =
+            if work.disk.is_empty() { settings.disk.clone() } else { disks(&work.disk).map_err(Stop::refused)? };
+        carry_out(settings, wanted, &work, Which::Choice(which), leash, here)
+    })?;
     Ok(Done { words, then: work.then })
 }
 
@@ -186,15 +197,15 @@ fn agrees(settings: &Settings, work: &Work) -> Result<(), Stop> {
 }
 
 /// Asks until there is work, or the server's words why there is none. Shows the code once.
-fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Result<Work, String>, Stop> {
+fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Result<(Desk, Work), String>, Stop> {
     here.meter.begin("asking for work", 0);
     let doing = format!("asking {} for work", wanted.server);
     let failed = |error: &(dyn std::error::Error + 'static)| Stop::of(Exit::Failed, &doing, error, &here.network());
     let limits = limits(&settings.timeouts);
     let desk = Desk::connect(wanted.server, Some(wanted.key), &|_| false, limits).map_err(|error| failed(&error))?;
     let found = here.stock.look(here.medium().as_deref());
-    let hello = hello(here, settings.mode, &found).map_err(|error| failed(&error))?;
-    let mut shown = String::new();
+    let mut hello = hello(here, settings.mode, &found).map_err(|error| failed(&error))?;
+    let (mut shown, mut told) = (String::new(), None);
     loop {
         let orders = desk.hello(&hello).map_err(|error| failed(&error))?;
         match orders.state {
@@ -202,7 +213,7 @@ fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Resul
                 let work = orders
                     .work
                     .ok_or_else(|| Stop::refused(format!("{doing}: it says go and not what; update the server")))?;
-                return Ok(Ok(work));
+                return Ok(Ok((desk, work)));
             }
             OrderState::Nothing if orders.message.is_empty() => {
                 return Ok(Err("the server has no work for this machine".to_owned()));
@@ -224,6 +235,7 @@ fn orders(settings: &Settings, wanted: &Wanted<'_>, here: &Here) -> Result<Resul
         }
         let _wait = here.pulse.waiting();
         std::thread::sleep(Duration::from_secs(orders.poll.clamp(1, POLL_MAX)));
+        renew(&mut hello, &mut told, here);
     }
 }
 
@@ -247,17 +259,18 @@ fn waiting_for(code: &str, message: &str) -> String {
 fn carry_out(
     settings: &Settings,
     wanted: &Wanted<'_>,
-    action: Action,
-    image: &ImageRef,
-    token: &str,
+    work: &Work,
     which: Which,
+    leash: Leash,
     here: &Here,
 ) -> Result<String, Stop> {
+    let (image, blank_only) = (&work.image, work.blank_only);
     let timeouts = settings.timeouts;
     let limits = limits(&timeouts);
-    let server = Address { url: wanted.server.to_owned(), key: Some(wanted.key), token: token.to_owned(), limits };
+    let server =
+        Address { url: wanted.server.to_owned(), key: Some(wanted.key), token: work.token.clone(), limits, leash };
     let lines = Lines::new(here, true);
-    match action {
+    match work.action {
         Action::Capture if image.id.is_some() => {
             Err(Stop::refused(format!("a capture makes a new version of {}; drop @ and what follows", image.name)))
         }
@@ -265,7 +278,8 @@ fn carry_out(
             runs::capture(&CaptureOrder { name: image.name.clone(), server, disks: which, timeouts }, here, &lines)
         }
         Action::Restore => {
-            let order = RestoreOrder { image: image.clone(), from: Origin::Server(server), disks: which, timeouts };
+            let from = Origin::Server(server);
+            let order = RestoreOrder { image: image.clone(), from, disks: which, blank_only, timeouts };
             runs::restore(&order, here, &lines)
         }
     }
@@ -280,6 +294,7 @@ pub fn inventory(settings: &Settings, here: &Here) -> Result<Done, Stop> {
     here.meter.begin("telling the server", 0);
     let doing = format!("telling {} what this machine is", wanted.server);
     let failed = |error: &(dyn std::error::Error + 'static)| Stop::of(Exit::Failed, &doing, error, &here.network());
+    hear_neighbours(here);
     let found = here.stock.look(here.medium().as_deref());
     let hello = hello(here, Mode::Inventory, &found).map_err(|error| failed(&error))?;
     found.iter().for_each(|disk| here.line(&format!("disk  {}", disk.describe())));
@@ -289,6 +304,20 @@ pub fn inventory(settings: &Settings, here: &Here) -> Result<Done, Stop> {
     desk.hello(&hello).map_err(|error| failed(&error))?;
     let (disks, cards) = (hello.disks.len(), hello.macs.len());
     Ok(Done { words: format!("inventory of {disks} disks and {cards} cards is at {}", wanted.server), then: None })
+}
+
+/// Waits until every card with a link has a neighbour, or until one would have spoken.
+fn hear_neighbours(here: &Here) {
+    let Some(neighbours) = here.neighbours() else { return };
+    let start = Instant::now();
+    let _wait = here.pulse.waiting();
+    while start.elapsed() < INTERVAL {
+        let cards = cards(&Tree::of_this_machine(), Some(neighbours), CARDS_MAX);
+        if cards.iter().all(|card| !card.link || card.neighbour.is_some()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
 }
 
 #[cfg(test)]

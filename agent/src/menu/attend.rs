@@ -5,7 +5,7 @@
 
 use super::drive::Shared;
 use super::state::{Event, Server};
-use crate::job::{Stop, hello};
+use crate::job::{Stop, hello, renew};
 use crate::transfer::TransferError;
 use crate::transfer::agents::Desk;
 use ramet_wire::Fingerprint;
@@ -65,10 +65,11 @@ fn trouble(shared: &Shared, events: &Sender<Event>, error: &TransferError) -> bo
 /// Says Hello again and again, until the server does not answer; `false` when nobody listens any more.
 fn ask(shared: &Shared, desk: &Desk, events: &Sender<Event>) -> bool {
     let disks = shared.here.stock.look(shared.here.medium().as_deref());
-    let hello = match hello(&shared.here, Mode::Menu, &disks) {
+    let mut hello = match hello(&shared.here, Mode::Menu, &disks) {
         Ok(hello) => hello,
         Err(error) => return events.send(Event::Server(Server::Trouble(error.to_string()))).is_ok(),
     };
+    let mut told = None;
     loop {
         if shared.busy.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(500));
@@ -83,6 +84,7 @@ fn ask(shared: &Shared, desk: &Desk, events: &Sender<Event>) -> bool {
             return false;
         }
         std::thread::sleep(pause);
+        renew(&mut hello, &mut told, &shared.here);
     }
 }
 

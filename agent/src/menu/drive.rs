@@ -9,6 +9,7 @@ use crate::cli::Exit;
 use crate::job::{self, CaptureOrder, Front, Here, Medium, Origin, RestoreOrder, Stop, Which, limits};
 use crate::progress::Snapshot;
 use crate::transfer::agents::{Desk, images};
+use crate::transfer::client::Leash;
 use crate::transfer::client::Limits;
 use crate::transfer::http::Address;
 use crate::write::Plan;
@@ -99,7 +100,8 @@ impl Hands {
     fn address(&self, token: Option<String>) -> Address {
         let settings = &self.shared.settings;
         let (url, token) = (settings.server.clone().unwrap_or_default(), token.unwrap_or_default());
-        Address { url, key: self.shared.key(), token, limits: limits(&settings.timeouts) }
+        let (limits, leash) = (limits(&settings.timeouts), Leash::default());
+        Address { url, key: self.shared.key(), token, limits, leash }
     }
 
     fn capture(&mut self, name: ImageName, paths: Vec<PathBuf>) {
@@ -116,27 +118,36 @@ impl Hands {
                 Source::Server => Origin::Server(server),
                 Source::Media => Origin::Medium(Medium::find(here, key)?),
             };
-            job::restore(&RestoreOrder { image, from, disks: Which::Paths(paths), timeouts }, here, front)
+            let disks = Which::Paths(paths);
+            job::restore(&RestoreOrder { image, from, disks, blank_only: false, timeouts }, here, front)
         });
     }
 
     fn work(&mut self, work: Work) {
         self.shared.done.lock().unwrap_or_else(PoisonError::into_inner).insert(work.token.clone());
-        let (server, timeouts) = (self.address(Some(work.token)), self.shared.settings.timeouts);
+        let (server, timeouts) = (self.address(Some(work.token.clone())), self.shared.settings.timeouts);
         let named = self.shared.settings.disk.clone();
-        let (action, image, disk) = (work.action, work.image, work.disk);
         self.start(true, move |here, front| {
-            let choice = if disk.is_empty() { named } else { disks(&disk).map_err(Stop::refused)? };
-            let disks = Which::Choice(choice);
-            match action {
-                Action::Capture => {
-                    job::capture(&CaptureOrder { name: image.name, server, disks, timeouts }, here, front)
+            let run = |leash| {
+                let choice = if work.disk.is_empty() { named } else { disks(&work.disk).map_err(Stop::refused)? };
+                let (disks, image, blank_only) = (Which::Choice(choice), work.image.clone(), work.blank_only);
+                let server = Address { leash, ..server.clone() };
+                match work.action {
+                    Action::Capture => {
+                        job::capture(&CaptureOrder { name: image.name, server, disks, timeouts }, here, front)
+                    }
+                    Action::Restore => {
+                        let from = Origin::Server(server);
+                        job::restore(&RestoreOrder { image, from, disks, blank_only, timeouts }, here, front)
+                    }
                 }
-                Action::Restore => {
-                    let from = Origin::Server(server);
-                    job::restore(&RestoreOrder { image, from, disks, timeouts }, here, front)
-                }
+            };
+            if work.job.is_none() {
+                return run(Leash::default());
             }
+            let desk = Desk::connect(&server.url, server.key, &|_| false, server.limits);
+            let failed = |error| Stop::of(Exit::Failed, "taking a job", &error, &here.network());
+            job::in_job(desk.map_err(failed)?, &work, None, here, run)
         });
     }
 
@@ -151,7 +162,7 @@ impl Hands {
             let ended = catch_unwind(AssertUnwindSafe(|| run(&shared.here, &front))).unwrap_or_else(|_| {
                 let words = "the run ended in a panic, which is a mistake in Ramet; the page Troubleshooting and the \
                     kernel's log may say more";
-                Err(Stop { words: words.to_owned(), exit: Exit::Failed })
+                Err(Stop { words: words.to_owned(), exit: Exit::Failed, then: None })
             });
             shared.busy.store(false, Ordering::Relaxed);
             let _ = events.send(Event::Ended(ended));
@@ -180,7 +191,8 @@ fn list(shared: &Shared, from: Source, token: Option<String>) -> Result<Vec<rame
         Source::Server => {
             let url = settings.server.clone().unwrap_or_default();
             let token = token.unwrap_or_default();
-            let address = Address { url, key: shared.key(), token, limits: Shared::quick() };
+            let (limits, leash) = (Shared::quick(), Leash::default());
+            let address = Address { url, key: shared.key(), token, limits, leash };
             images(&address).map_err(|error| crate::cli::show::chain(&error))
         }
     }

@@ -5,8 +5,9 @@
 
 use super::state::Topic;
 use crate::capture::source::this_machine;
+use crate::hardware::{self, tree::Tree};
 use crate::inspect::inspect;
-use crate::job::{Here, macs};
+use crate::job::Here;
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -68,7 +69,20 @@ fn hardware(here: &Here) -> Vec<String> {
     lines.push(String::new());
     lines.extend(disk_lines(here));
     lines.push(String::new());
-    lines.extend(macs(Path::new("/sys/class/net")).iter().map(|mac| format!(" card       {mac}")));
+    lines.extend(card_lines(here));
+    lines
+}
+
+fn card_lines(here: &Here) -> Vec<String> {
+    let cards = hardware::cards::cards(&Tree::of_this_machine(), here.neighbours(), ramet_wire::hardware::CARDS_MAX);
+    let mut lines = Vec::new();
+    for card in cards {
+        let driver = card.driver.map(|driver| format!(", {driver}")).unwrap_or_default();
+        let speed = card.speed.map(|speed| format!(", {speed} Mbit/s")).unwrap_or_default();
+        let link = if card.link { "" } else { ", no link" };
+        lines.push(format!(" card       {} {}{driver}{speed}{link}", card.name, card.mac));
+        lines.extend(card.neighbour.map(|there| format!("            {} {}", there.system, there.port)));
+    }
     lines
 }
 

@@ -115,16 +115,16 @@ pub(super) fn start(state: &mut State, title: String) {
 
 fn end(state: &mut State, ended: Result<String, crate::job::Stop>) {
     let said = state.run.take().map(|run| run.said).unwrap_or_default();
-    let (good, mut words) = match ended {
-        Ok(words) => (true, words),
-        Err(stop) => (stop.exit == Exit::Done, stop.words),
+    let (good, mut words, follows) = match ended {
+        Ok(words) => (true, words, None),
+        Err(stop) => (stop.exit == Exit::Done, stop.words, stop.then),
     };
     for line in said.iter().filter(|line| line.starts_with("warning")) {
         words = format!("{words}\n{line}");
     }
     // Nobody may be looking: what an operator approved from afar also ends by itself.
     let usual = if good { Then::Reboot } else { Then::Wait };
-    let then = state.then.take().map(|said| said.unwrap_or(usual)).filter(|then| *then != Then::Wait);
+    let then = state.then.take().map(|said| follows.or(said).unwrap_or(usual)).filter(|then| *then != Then::Wait);
     let then = then.map(|then| (then, state.patience));
     state.go(Page::Ended { words, good, then });
 }

@@ -178,6 +178,14 @@ pub enum Refused {
     /// This machine is too small.
     #[error("restoring needs more memory than there is")]
     Memory(#[from] TooLittle),
+    /// Only empty disks may be written.
+    #[error("{disk} is not empty: {found}; only empty disks may be restored to here")]
+    NotBlank {
+        /// Which disk.
+        disk: String,
+        /// What lies on it first.
+        found: String,
+    },
     /// Somebody looked at the plan.
     #[error("the plan was not confirmed")]
     Declined,

@@ -45,6 +45,7 @@ pub(super) fn request() -> Request {
         partitions: Vec::new(),
         read_back: true,
         dry_run: false,
+        blank_only: false,
         force_size: false,
         nvram: None,
     }

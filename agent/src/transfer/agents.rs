@@ -5,10 +5,11 @@
 
 use super::TransferError;
 use super::client::{Ask, Client, Limits};
-use super::http::{Address, JSON, post, read_json};
+use super::http::{Address, JSON, post, post_raw, read_json};
 use ramet_wire::Fingerprint;
 use ramet_wire::agents::{EnterPin, Hello, Orders, PinAccepted};
 use ramet_wire::api::{ImageInfo, ServerVersion};
+use ramet_wire::jobs::{JobBeat, JobLeaving, JobWord};
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
@@ -62,6 +63,30 @@ impl Desk {
         orders.code = orders.code.chars().filter(char::is_ascii_alphanumeric).take(CODE_MAX).collect();
         orders.message = shown(&orders.message);
         Ok(orders)
+    }
+
+    /// From now on this desk speaks for the job that this token or session is of.
+    pub fn authorize(&mut self, secret: String) {
+        self.client.authorize(secret);
+    }
+
+    /// The job's agent lives; the server's word whether it shall go on. Not tried again: the next one comes soon.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub fn beat(&self, beat: &JobBeat) -> Result<JobWord, TransferError> {
+        let what = "reporting the job's progress";
+        let mut word: JobWord = read_json(what, &post_raw(&self.client, what, "/v1/jobs/current", beat, false)?)?;
+        word.message = shown(&word.message);
+        Ok(word)
+    }
+
+    /// The last word of a job's agent.
+    ///
+    /// # Errors
+    /// [`TransferError`].
+    pub fn leave(&self, leaving: &JobLeaving) -> Result<(), TransferError> {
+        post_raw(&self.client, "leaving the job", "/v1/jobs/current/leaving", leaving, true).map(drop)
     }
 
     /// Exchanges a PIN for a token.

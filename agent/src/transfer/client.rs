@@ -9,11 +9,14 @@ use crate::progress;
 use ramet_wire::api::{ApiError, ErrorKind};
 use ramet_wire::{Fingerprint, sign::PublicKey};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body};
+
+/// Where a run's end without a result is told, halted or not.
+pub const RUN_END: &str = "/v1/runs/current/end";
 
 /// How long to wait and how often to try.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,42 @@ impl Default for Limits {
     }
 }
 
+/// What ties a run to the job that it is for: the job can end the run, and the run's session can speak for the job.
+#[derive(Clone, Default)]
+pub struct Leash {
+    ended: Arc<OnceLock<String>>,
+    session: Arc<Mutex<Option<String>>>,
+}
+
+impl std::fmt::Debug for Leash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leash").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Leash {
+    /// From now on every request of the run is refused with these words.
+    pub fn end(&self, words: &str) {
+        let _ = self.ended.set(words.to_owned());
+    }
+
+    /// The run has a session: the token that opened it is used up, and expires.
+    pub fn opened(&self, session: String) {
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    /// The session's secret, once there is one.
+    #[must_use]
+    pub fn session(&self) -> Option<String> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn check(&self, what: &str) -> Result<(), TransferError> {
+        let Some(message) = self.ended.get().cloned() else { return Ok(()) };
+        Err(TransferError::Answer { what: what.to_owned(), kind: ErrorKind::Refused, message })
+    }
+}
+
 /// A connection to one server, whose identity was compared with the pinned one.
 #[derive(Debug)]
 pub struct Client {
@@ -44,6 +83,7 @@ pub struct Client {
     identity: Identity,
     secret: Option<String>,
     limits: Limits,
+    leash: Leash,
 }
 
 /// An answer with its whole body.
@@ -104,12 +144,17 @@ impl Client {
             .build();
         let https = agent(limits, Some(tls));
         let base = url.trim_end_matches('/').to_owned();
-        Ok(Self { https, plain: agent(limits, None), base, identity, secret: None, limits })
+        Ok(Self { https, plain: agent(limits, None), base, identity, secret: None, limits, leash: Leash::default() })
     }
 
     /// From now on every request carries `secret`: a token, then the session it was exchanged for.
     pub fn authorize(&mut self, secret: String) {
         self.secret = Some(secret);
+    }
+
+    /// From now on `leash` ends every request but the one to [`RUN_END`].
+    pub fn obey(&mut self, leash: Leash) {
+        self.leash = leash;
     }
 
     /// The server's identity key, which also signs manifests and receipts.
@@ -123,8 +168,12 @@ impl Client {
     /// # Errors
     /// [`TransferError::Answer`] for any status that is neither 2xx nor in `also`.
     pub fn ask(&self, ask: Ask<'_>) -> Result<Answer, TransferError> {
+        let last_word = ask.path == RUN_END;
         let limits = if ask.retry { self.limits } else { Limits { tries: 1, patience: Duration::ZERO, ..self.limits } };
         retry(limits, || {
+            if !last_word {
+                self.leash.check(ask.what)?;
+            }
             let request = Request::builder()
                 .method(ask.method.clone())
                 .uri(format!("{}{}", self.base, ask.path))
@@ -147,6 +196,7 @@ impl Client {
         let own = url.strip_prefix(&self.base).is_some_and(|path| path.starts_with('/'));
         let last = offset.saturating_add(buf.len() as u64).saturating_sub(1);
         let refused = retry(self.limits, || {
+            self.leash.check(what)?;
             let request =
                 Request::builder().method(Method::GET).uri(url).header("range", format!("bytes={offset}-{last}"));
             let request = if own { self.signed(request) } else { request };
@@ -320,6 +370,18 @@ mod tests {
             Err(answer(ErrorKind::Refused))
         });
         assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_a_refusal_with_its_first_words() {
+        let leash = Leash::default();
+        assert!(leash.check("asking").is_ok());
+        leash.clone().end("an operator cancelled the job");
+        leash.end("something else");
+        let error = leash.check("sending pack 1").unwrap_err();
+        assert!(
+            matches!(&error, TransferError::Answer { kind: ErrorKind::Refused, message, .. } if message == "an operator cancelled the job")
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::capture::source::this_machine;
 
-use super::client::{Answer, Ask, Client, Limits};
+use super::client::{Answer, Ask, Client, Leash, Limits, RUN_END};
 use super::{ChunkAt, Commit, Downstream, Located, PackAt, PackSink, TransferError, Upstream};
 use ramet_wire::api::{self, Action, ErrorKind, Heartbeat, ImageInfo, OpenRun, RunOpened, SignedManifest};
 use ramet_wire::frame::{CHUNK_MAX, FRAME_MAX, FRAME_MIN};
@@ -34,6 +34,8 @@ pub struct Address {
     pub token: String,
     /// Retries and timeouts.
     pub limits: Limits,
+    /// What ties the run to a job.
+    pub leash: Leash,
 }
 
 /// An open run.
@@ -78,11 +80,13 @@ impl Http {
     ) -> Result<Self, TransferError> {
         let mut client = Client::connect(&address.url, address.key, accept, address.limits)?;
         client.authorize(address.token.clone());
+        client.obey(address.leash.clone());
         let agent = env!("CARGO_PKG_VERSION").to_owned();
         let request =
             OpenRun { agent, action, image: image.clone(), partitions: partitions.to_vec(), machine: this_machine() };
         let opened: RunOpened = post(&client, "opening a run", "/v1/runs", &request)?;
         client.authorize(opened.session.clone());
+        address.leash.opened(opened.session.clone());
         Ok(Self { client: Arc::new(client), opened, image: image.clone(), rooms: Arc::default() })
     }
 
@@ -108,7 +112,7 @@ impl Http {
 
     fn end(&self, error: &str) {
         let end = api::EndRun { error: error.chars().take(2000).collect() };
-        let _ = post_raw(&self.client, "ending the run", "/v1/runs/current/end", &end, false);
+        let _ = post_raw(&self.client, "ending the run", RUN_END, &end, false);
     }
 }
 

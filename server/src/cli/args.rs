@@ -45,6 +45,22 @@ pub enum Command {
     Pin(boot::Pin),
     /// Power.
     Power(power::Power),
+    /// The inventory.
+    Machine(fleet::Machine),
+    /// What happens by itself.
+    Rule(fleet::Rule),
+    /// Disks into an image.
+    Capture(fleet::Capture),
+    /// An image onto disks.
+    Restore(fleet::Restore),
+    /// One machine onto others.
+    Clone(fleet::Clone),
+    /// A look at machines.
+    Inventory(fleet::Inventory),
+    /// Work under way and past.
+    Job(fleet::Job),
+    /// Who did what.
+    Audit(fleet::Audit),
     /// A backup.
     Backup(Backup),
     /// The API's description.
@@ -82,9 +98,9 @@ pub struct Serve {
     /// bring back a backup into an empty state folder first
     #[argh(option)]
     pub restore: Option<PathBuf>,
-    /// log as JSON
-    #[argh(switch)]
-    pub log_json: bool,
+    /// how the log on stderr is written: text or json, one object per line (default text)
+    #[argh(option, default = "LogFormat::Text")]
+    pub log_format: LogFormat,
 }
 
 /// print the fingerprint of the server's identity
@@ -165,6 +181,7 @@ macro_rules! group {
 
 // Behind the macros that it uses.
 pub mod boot;
+pub mod fleet;
 pub mod power;
 
 group!(
@@ -187,7 +204,7 @@ group!(
 reach!(
     /// make a token and print it, once
     TokenAdd, "add", {
-        /// what it may do: capture, restore, admin; several with commas
+        /// what it may do: capture, restore, admin, metrics; several with commas
         #[argh(option)]
         scope: [Scopes],
         /// images it may reach, * stands for anything (default *)
@@ -289,7 +306,7 @@ pub struct Completion {
 /// # Errors
 /// The usage, or what is wrong with the words.
 pub fn parse(words: &[String]) -> Result<Args, EarlyExit> {
-    let words = split(words);
+    let words = fleet::spread(&split(words));
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Args::from_args(&["ramet"], &words)
 }
@@ -308,6 +325,26 @@ fn split(words: &[String]) -> Vec<String> {
         }
     }
     out
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object per line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is none of text, json")),
+        }
+    }
 }
 
 /// Scopes with commas between them.

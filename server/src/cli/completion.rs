@@ -18,7 +18,7 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
             "--tftp",
             "--power-key",
             "--restore",
-            "--log-json",
+            "--log-format",
         ],
     ),
     ("key", &["--state", "--server"]),
@@ -72,6 +72,77 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("power probe", &[]),
     ("power attempts", &[]),
     ("power rm", &[]),
+    ("machine ls", &["--only", "--tag"]),
+    ("machine show", &[]),
+    ("machine add", &["--mac", "--uuid", "--tag", "--group", "--protected", "--approve", "--network-first"]),
+    ("machine rm", &["--yes"]),
+    ("machine accept", &["--name", "--replace"]),
+    (
+        "machine set",
+        &[
+            "--tag",
+            "--all",
+            "--name",
+            "--add-mac",
+            "--remove-mac",
+            "--group",
+            "--protected",
+            "--approve",
+            "--network-first",
+            "--health",
+            "--note",
+        ],
+    ),
+    ("machine tag", &["--add", "--remove"]),
+    (
+        "rule add",
+        &["--when", "--subnet", "--match", "--accept", "--tag", "--restore", "--last", "--wipe-existing", "--then"],
+    ),
+    ("rule ls", &[]),
+    ("rule rm", &[]),
+    ("capture", &["--image", "--hard-off", "--expect", "--tries", "--disk", "--dry-run", "--yes", "--watch"]),
+    (
+        "restore",
+        &[
+            "--to",
+            "--tag",
+            "--last",
+            "--force-off",
+            "--blank-only",
+            "--then",
+            "--expect",
+            "--tries",
+            "--disk",
+            "--dry-run",
+            "--yes",
+            "--watch",
+        ],
+    ),
+    (
+        "clone",
+        &[
+            "--to",
+            "--tag",
+            "--image",
+            "--force-off",
+            "--hard-off",
+            "--blank-only",
+            "--then",
+            "--expect",
+            "--tries",
+            "--disk",
+            "--dry-run",
+            "--yes",
+            "--watch",
+        ],
+    ),
+    ("inventory", &["--tag", "--force-off", "--expect", "--tries", "--disk", "--dry-run", "--yes", "--watch"]),
+    ("job ls", &["--only", "--machine", "--all"]),
+    ("job show", &[]),
+    ("job watch", &["--timeout"]),
+    ("job cancel", &[]),
+    ("job retry", &[]),
+    ("audit", &["--most", "--before"]),
     ("backup", &[]),
     ("openapi", &[]),
     ("completion", &[]),
@@ -137,8 +208,7 @@ fn fish() -> String {
         let seen = command.split(' ').map(|word| format!("__fish_seen_subcommand_from {word}"));
         let seen = seen.collect::<Vec<_>>().join("; and ");
         for option in options(command, own).split(' ') {
-            let value =
-                if matches!(option, "--once" | "--proxy" | "--json" | "--help" | "--log-json") { "" } else { " -r" };
+            let value = if matches!(option, "--once" | "--proxy" | "--json" | "--help") { "" } else { " -r" };
             lines.push_str(&format!("complete -c ramet -n '{seen}' -l {}{value}\n", &option[2..]));
         }
     }

@@ -6,10 +6,13 @@
 pub mod args;
 mod boot;
 mod completion;
+mod fleet;
+mod jobs;
 mod power;
 mod reach;
 mod serve;
 mod show;
+mod watch;
 
 use crate::client::ClientError;
 use crate::client::pin;
@@ -27,6 +30,9 @@ pub enum Fault {
     /// The words make no sense. Exit status 3.
     #[error("{0}")]
     Usage(String),
+    /// Somebody must decide something; nothing was done. Exit status 2.
+    #[error("{0}")]
+    Refused(String),
     /// The server or its folder. Exit status 2 for a refusal, else 1.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -56,6 +62,7 @@ impl Fault {
     fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 3,
+            Self::Refused(_) => 2,
             Self::Client(error) if error.is_refusal() => 2,
             Self::State(_) | Self::Client(ClientError::State(_)) | Self::Start(StartError::State(_)) => 2,
             Self::Backup(error) if error.is_refusal() => 2,
@@ -115,6 +122,14 @@ fn run(args: Args) -> Result<(), Fault> {
         Command::Agent(agent) => boot::agent(agent.action),
         Command::Pin(pin) => boot::pin(pin.action),
         Command::Power(power) => power::power(power.action),
+        Command::Machine(machine) => fleet::machine(machine.action),
+        Command::Rule(rule) => fleet::rule(rule.action),
+        Command::Audit(args) => fleet::audit(&args),
+        Command::Capture(args) => jobs::capture(&args),
+        Command::Restore(args) => jobs::restore(&args),
+        Command::Clone(args) => jobs::clone(&args),
+        Command::Inventory(args) => jobs::inventory(&args),
+        Command::Job(job) => jobs::job(job.action),
         Command::Backup(args) => backup(&args),
         Command::Openapi(_) => write(&crate::openapi::text()),
         Command::Completion(args) => completion::print(&args.shell),

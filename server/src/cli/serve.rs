@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     let state = reach::state_or_env(args.state);
     let state = state.ok_or_else(|| Fault::Usage("which state folder? give --state DIR".to_owned()))?;
-    log(args.log_json);
+    log(args.log_format);
     let mut config = Config::new(state);
     config.listen = address("--listen", &args.listen)?;
     config.url = args.url;
@@ -54,10 +54,13 @@ fn address(option: &str, text: &str) -> Result<SocketAddr, Fault> {
     found.ok_or_else(|| Fault::Usage(format!("{option} {text:?} is not ADDRESS:PORT, or the name has no address")))
 }
 
-fn log(json: bool) {
+fn log(format: args::LogFormat) {
     let filter = EnvFilter::try_from_env("RAMET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     let lines = lines.with_writer(|| Redactor(std::io::stderr()));
     // A second call, in tests, changes nothing.
-    let _ = if json { lines.json().try_init() } else { lines.try_init() };
+    let _ = match format {
+        args::LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        args::LogFormat::Text => lines.try_init(),
+    };
 }

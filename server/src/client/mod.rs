@@ -5,6 +5,7 @@
 
 mod boot;
 mod door;
+mod fleet;
 pub mod pin;
 mod power;
 

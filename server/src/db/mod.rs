@@ -4,6 +4,7 @@
 //! Promise: one thread writes, in order; another one reads beside it; what was answered survives a crash of process or
 //! machine.
 
+pub mod audit;
 pub mod jobs;
 pub mod machines;
 pub mod netboot;

@@ -24,6 +24,8 @@ pub enum Caller {
     Session(Action),
     /// An operator's token.
     Admin,
+    /// A token with the scope `metrics`.
+    Metrics,
     /// Whoever has an address that `locate` signed, while it is fresh.
     SignedUrl,
 }
@@ -39,6 +41,8 @@ pub enum Principal {
     Session(Arc<Session>),
     /// An operator, by the id of the token.
     Admin(String),
+    /// Who collects numbers, by the id of the token.
+    Metrics(String),
     /// Somebody with a signed address.
     Signed,
 }
@@ -63,6 +67,7 @@ impl Principal {
             Self::Token(token) => format!("token {}", token.id),
             Self::Session(session) => format!("run {}", session.run),
             Self::Admin(id) => format!("operator {id}"),
+            Self::Metrics(id) => format!("collector {id}"),
             Self::Signed => "signed address".to_owned(),
         }
     }
@@ -111,7 +116,11 @@ async fn by_token(app: &App, callers: &[Caller], id: String, hash: [u8; 32]) -> 
     if callers.contains(&Caller::Admin) && row.scopes.contains(&Scope::Admin) {
         return Ok(Principal::Admin(id));
     }
-    if callers.contains(&Caller::Token) && row.scopes.iter().any(|scope| *scope != Scope::Admin) {
+    if callers.contains(&Caller::Metrics) && row.scopes.contains(&Scope::Metrics) {
+        return Ok(Principal::Metrics(id));
+    }
+    let opens_runs = |scope: &Scope| matches!(scope, Scope::Capture | Scope::Restore);
+    if callers.contains(&Caller::Token) && row.scopes.iter().any(opens_runs) {
         return Ok(Principal::Token(Box::new(row)));
     }
     let scopes: Vec<String> = row.scopes.iter().map(Scope::to_string).collect();

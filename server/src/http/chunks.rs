@@ -32,6 +32,7 @@ pub async fn missing(
     let ids = ids(&body)?;
     let store = session.store.ok_or_else(|| Refusal::bug("a capture without a session in the store"))?;
     let bits = app.blocking(move |app| app.store.missing(store, &ids)).await?;
+    app.metrics.asked(&bits);
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], encode_bitmap(&bits)).into_response())
 }
 

@@ -14,6 +14,10 @@ use ramet_wire::api::{ApiError, ErrorKind};
 /// Longest message, in characters.
 const MESSAGE_MAX: usize = 600;
 
+/// The message of an answer, for the audit.
+#[derive(Clone, Debug)]
+pub struct Said(pub String);
+
 /// A request that is not answered with what it asked for.
 #[derive(Debug)]
 pub struct Refusal {
@@ -83,7 +87,9 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.to_wire())).into_response();
+        let error = self.to_wire();
+        let mut response = (self.status, Json(&error)).into_response();
+        response.extensions_mut().insert(Said(error.message));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod agents;
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod boot;
@@ -14,6 +15,7 @@ pub mod fleet;
 pub mod images;
 pub mod jobs;
 pub mod machines;
+pub mod metrics;
 pub mod netboot;
 pub mod packs;
 pub mod pins;
@@ -31,6 +33,7 @@ use crate::identity::Identity;
 use crate::identity::names::Names;
 use crate::jobs::engine::Engine;
 use crate::jobs::hands::Hands;
+use crate::metrics::Metrics;
 use crate::power::desk::Desk;
 use crate::rate::Rate;
 use crate::secret::{PinKey, UrlKey};
@@ -74,6 +77,8 @@ pub struct App {
     pub waiting: tokio::sync::Mutex<Waiting>,
     /// How often strangers may ask.
     pub rate: Rate,
+    /// What was counted.
+    pub metrics: Metrics,
     /// Hashes PINs.
     pub pin_key: PinKey,
     /// Names and URLs.
@@ -163,10 +168,11 @@ struct Gate {
 async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
-    let (response, who) = answer(&gate, request, next).await;
+    let (response, who) = answer(&gate, request, next, peer).await;
     let (status, ms) = (response.status().as_u16(), began.elapsed().as_millis());
     // The route's own path: the request's may hold a signature in its query.
     let (verb, path) = (gate.route.verb.text(), gate.route.path);
+    gate.app.metrics.answered(verb, path, status);
     if response.status().is_client_error() || response.status().is_server_error() {
         tracing::warn!(verb, path, status, ms, who, peer = peer.map(tracing::field::display), "refused");
     } else {
@@ -175,7 +181,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     response
 }
 
-async fn answer(gate: &Gate, request: Request, next: Next) -> (Response, String) {
+async fn answer(gate: &Gate, request: Request, next: Next, peer: Option<SocketAddr>) -> (Response, String) {
     let (mut parts, body) = request.into_parts();
     let judged = auth::judge(&gate.app, gate.route.who, &parts.headers, &parts.uri).await;
     let principal = match judged {
@@ -186,11 +192,23 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> (Response, String)
         }
     };
     let who = principal.label();
+    let mut act = audit::Act::new(gate.route, &principal, &parts.uri, peer);
     let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     parts.extensions.insert::<Principal>(principal);
     match bounded(gate, body, length).await {
-        Ok((body, _permit)) => (in_shape(next.run(Request::from_parts(parts, body)).await), who),
-        Err(refusal) => (refusal.into_response(), who),
+        Ok((body, _permit)) => {
+            let body = act.read(body).await;
+            let response = in_shape(next.run(Request::from_parts(parts, body)).await);
+            act.ended(&response);
+            act.write(&gate.app).await;
+            (response, who)
+        }
+        Err(refusal) => {
+            let response = refusal.into_response();
+            act.ended(&response);
+            act.write(&gate.app).await;
+            (response, who)
+        }
     }
 }
 

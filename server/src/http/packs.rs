@@ -53,6 +53,7 @@ pub async fn upload(
     let ((), stored) = tokio::join!(pump(body, app.limits.stall, to), work);
     session.touch(app.clock.unix());
     stored?;
+    app.metrics.received(len);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -117,6 +118,7 @@ fn reader(app: &Arc<App>, name: PackName) -> ReadBlock {
         let mut block = vec![0; len];
         let read = app.store.read_at(&name, offset, &mut block);
         read.map_err(|error| std::io::Error::other(crate::text::chain(&error)))?;
+        app.metrics.sent(block.len() as u64);
         Ok(Bytes::from(block))
     })
 }

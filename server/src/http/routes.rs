@@ -4,9 +4,10 @@
 //! Promise: the router, the OpenAPI document and the tests are made from this table and from nothing else.
 
 use super::App;
-use super::auth::Caller::{self, Admin, Anyone, SignedUrl, Token};
+use super::auth::Caller::{self, Admin, Anyone, Metrics, SignedUrl, Token};
 use super::{
-    admin, agents, boot, chunks, images, jobs, machines, netboot, packs, pins, power, receipts, rules, runs, tokens,
+    admin, agents, audit, boot, chunks, images, jobs, machines, metrics, netboot, packs, pins, power, receipts, rules,
+    runs, tokens,
 };
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
@@ -400,6 +401,16 @@ pub static ROUTES: &[Route] = &[
         "Removes the installed boot files",
         "",
         (204, ""),
+    ),
+    row(Verb::Get, "/v1/audit", &[Admin], Takes::Nothing, || get(audit::list)).doc(
+        "What operators did, the newest first; ?most=N, at most 10000, and ?before=ID for those that are older",
+        "",
+        (200, "[AuditEvent]"),
+    ),
+    row(Verb::Get, "/metrics", &[Admin, Metrics], Takes::Nothing, || get(metrics::show)).doc(
+        "What was done and what there is, as numbers in the OpenMetrics format",
+        "",
+        (200, "binary"),
     ),
     row(Verb::Post, "/v1/backup", &[Admin], Takes::Nothing, || post(admin::backup)).doc(
         "Identity, database and manifests, as a tar archive",

@@ -243,7 +243,13 @@ pub async fn finish(app: &App, run: &str, end: End) -> Result<(), Refusal> {
     let (id, now) = (run.to_owned(), app.both());
     tracing::info!(run, state = ?end.state, error = end.error, "run ended");
     let grace = i64::try_from(app.limits.last_word.as_secs()).unwrap_or(i64::MAX);
-    app.db.call("ending a run", move |db| runs::end(db, &id, &end, grace, now)).await?;
+    let work = move |db: &mut rusqlite::Connection| {
+        let ended = runs::end(db, &id, &end, grace, now)?;
+        if ended { runs::find(db, &id) } else { Ok(None) }
+    };
+    if let Some(run) = app.db.call("ending a run", work).await? {
+        app.metrics.run_ended(&run);
+    }
     app.engine.wake.notify_one();
     Ok(())
 }

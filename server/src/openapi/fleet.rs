@@ -39,6 +39,19 @@ pub static SCHEMAS: &[Schema] = &[
         ],
     ),
     schema(
+        "AuditEvent",
+        "What an operator did",
+        &[
+            field("id", Integer, "ascending"),
+            field("at", Text, "RFC 3339"),
+            field("who", Text, "operator ID, rule 3, server"),
+            field("peer", Text, "from where; empty for the server itself"),
+            field("what", Text, "method and route"),
+            field("object", Text, "onto what"),
+            field("result", Text, "done, or why not"),
+        ],
+    ),
+    schema(
         "MachineInfo",
         "A machine, in one line",
         &[
@@ -326,6 +339,8 @@ mod tests {
     #[test]
     fn every_message_of_the_inventory_has_the_fields_that_the_document_says() {
         keys("Hardware", Hardware::default());
+        let (who, peer, what, object, result) = (text(), text(), text(), text(), text());
+        keys("AuditEvent", AuditEvent { id: 1, at: text(), who, peer, what, object, result });
         let (name, mac) = (text(), Mac([2; 6]));
         keys("Card", Card { name, mac, link: true, speed: Some(1), driver: None, neighbour: None });
         keys("MachineInfo", info());

@@ -105,7 +105,8 @@ fn others(route: &Route) -> Vec<(&'static str, &'static str, &'static str)> {
 
 /// `post_runs_current_end` for `POST /v1/runs/current/end`.
 fn id(route: &Route) -> String {
-    let words = route.path.trim_start_matches("/v1/").replace(['/', '.'], "_").replace(['{', '}'], "");
+    let words =
+        route.path.trim_start_matches("/v1").trim_start_matches('/').replace(['/', '.'], "_").replace(['{', '}'], "");
     format!("{}_{words}", route.verb.text().to_ascii_lowercase())
 }
 
@@ -148,6 +149,7 @@ fn securities(route: &Route) -> Vec<SecurityRequirement> {
         Caller::Session(Action::Capture) => SecurityRequirement::new("capture", none),
         Caller::Session(Action::Restore) => SecurityRequirement::new("restore", none),
         Caller::Admin => SecurityRequirement::new("admin", none),
+        Caller::Metrics => SecurityRequirement::new("metrics", none),
         Caller::SignedUrl => SecurityRequirement::new("address", none),
     };
     route.who.iter().map(requirement).collect()
@@ -164,6 +166,7 @@ fn components() -> ComponentsBuilder {
         .security_scheme("capture", bearer("the session of a capture"))
         .security_scheme("restore", bearer("the session of a restore"))
         .security_scheme("admin", bearer("a token of scope admin"))
+        .security_scheme("metrics", bearer("a token of scope metrics"))
         .security_scheme("address", address);
     for schema in schemas::all() {
         components = components.schema(schema.name, schema.to_openapi());

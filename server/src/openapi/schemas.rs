@@ -68,7 +68,7 @@ pub(super) const fn schema(name: &'static str, about: &'static str, fields: &'st
 }
 
 pub(super) const ACTION: Kind = Words(&["capture", "restore"]);
-pub(super) const SCOPES: Kind = List(&Words(&["capture", "restore", "admin"]));
+pub(super) const SCOPES: Kind = List(&Words(&["capture", "restore", "admin", "metrics"]));
 
 /// Messages of runs, images, tokens and upkeep.
 pub static SCHEMAS: &[Schema] = &[

@@ -54,6 +54,7 @@ fn every_route_refuses_whom_its_row_does_not_name() {
     let known = [
         (Caller::Token, server.with_secret(&token)),
         (Caller::Admin, server.with_secret(&admin)),
+        (Caller::Metrics, server.with_secret(&server.token(&[Scope::Metrics]))),
         (Caller::Session(Action::Capture), capture),
         (Caller::Session(Action::Restore), restore),
     ];

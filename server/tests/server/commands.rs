@@ -274,3 +274,29 @@ fn a_check_names_the_image_that_a_flipped_bit_touches_and_fails() {
     assert!(out(&ramet("image rm web", &server.state())).contains("web"));
     assert_eq!(out(&ramet("image ls --json", &server.state())).trim(), "[]");
 }
+
+#[test]
+fn a_log_as_json_is_one_object_per_line_with_its_fields_at_the_top() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ramet"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--state"])
+        .arg(dir.path().join("state"))
+        .env("RAMET_LOG", "debug")
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    out(&ramet("token add --scope capture", &dir.path().join("state")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()), "{text}");
+    let listening = lines.iter().find(|line| line["message"] == "listening").unwrap();
+    assert!(listening["key"].as_str().unwrap().starts_with("sha256:"), "{listening}");
+    let answered = lines.iter().find(|line| line["path"] == "/v1/tokens").unwrap();
+    assert_eq!((answered["verb"].as_str(), answered["status"].as_u64()), (Some("POST"), Some(201)));
+}

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod audit;
 mod auth;
 mod backup;
 mod boot;
@@ -16,6 +17,7 @@ mod harness;
 mod hostile;
 mod inventory;
 mod jobs;
+mod metrics;
 mod power;
 mod restores;
 mod runs;

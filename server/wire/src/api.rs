@@ -23,6 +23,8 @@ pub enum Scope {
     Restore,
     /// An operator: everything else.
     Admin,
+    /// May read the numbers at `/metrics`, and nothing else.
+    Metrics,
 }
 
 impl std::str::FromStr for Scope {
@@ -32,7 +34,8 @@ impl std::str::FromStr for Scope {
             "capture" => Ok(Self::Capture),
             "restore" => Ok(Self::Restore),
             "admin" => Ok(Self::Admin),
-            _ => Err(format!("scope {text:?} is none of capture, restore, admin")),
+            "metrics" => Ok(Self::Metrics),
+            _ => Err(format!("scope {text:?} is none of capture, restore, admin, metrics")),
         }
     }
 }
@@ -43,6 +46,7 @@ impl std::fmt::Display for Scope {
             Self::Capture => "capture",
             Self::Restore => "restore",
             Self::Admin => "admin",
+            Self::Metrics => "metrics",
         })
     }
 }

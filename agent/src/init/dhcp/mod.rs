@@ -81,7 +81,7 @@ impl Client {
     /// # Errors
     /// `EPERM` without privilege, `ENODEV` when the card went away.
     pub fn open(name: &str, index: u32, mac: [u8; 6]) -> io::Result<Self> {
-        let socket = sys::packet_socket(index)?;
+        let socket = sys::packet_socket(index, sys::ETH_P_IP)?;
         Ok(Self { name: name.to_owned(), mac, uuid: machine_uuid(), socket, xid: 0, began: Instant::now() })
     }
 

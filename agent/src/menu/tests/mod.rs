@@ -79,6 +79,7 @@ fn disk(name: &str, serial: Option<&str>, against: Option<&str>) -> Found {
         serial: serial.map(str::to_owned),
         wwn: None,
         transport: None,
+        holds: None,
         against: against.map(str::to_owned),
     }
 }
@@ -252,7 +253,7 @@ fn a_failed_run_that_an_operator_approved_keeps_the_machine_up_unless_told_other
     for (then, left) in [(None, false), (Some(Then::Wait), false), (Some(Then::Poweroff), true)] {
         let mut state = menu();
         turn(&mut state, Event::Work(work(Action::Capture, then)));
-        let stop = Stop { words: "no disk was found".to_owned(), exit: Exit::Refused };
+        let stop = Stop { words: "no disk was found".to_owned(), exit: Exit::Refused, then: None };
         turn(&mut state, Event::Ended(Err(stop)));
         let text = draw(&state).text();
         assert!(text.contains("It did not go through") && text.contains("no disk was found"), "{text}");

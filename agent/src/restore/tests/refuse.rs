@@ -165,6 +165,20 @@ fn a_dry_run_and_a_no_write_nothing() {
 }
 
 #[test]
+fn only_an_empty_disk_is_written_where_that_is_asked_for() {
+    let (source, shelf, _) = shelf();
+    let blank = Request { blank_only: true, ..request() };
+    let old = Ram::new(Image::with_sgdisk(source.len() as u64, &["-n3:2048:+4M"]).bytes());
+    let text = refusal(&shelf, &blank, &[&old]);
+    assert!(text.contains("is not empty: gpt table with 1 partitions"), "{text}");
+    let empty = Ram::new(vec![0; source.len()]);
+    onto(&shelf, &blank, &[&empty]).unwrap();
+    // What it holds now is not empty.
+    let error = onto(&shelf, &blank, &[&empty]).unwrap_err();
+    assert_eq!(error.exit_status(), 2);
+}
+
+#[test]
 fn the_plan_names_what_will_be_erased() {
     let (source, shelf, _) = shelf();
     let mut old = Image::with_sgdisk(source.len() as u64, &["-n3:2048:+4M", "-c3:precious"]).bytes();
