@@ -8,6 +8,7 @@ use ramet_tests::attach::Loop;
 use ramet_tests::check;
 use ramet_tests::disk::{Disk, Fs, MIB, Part};
 use ramet_tests::machine::{Bus, Card, Firmware, Machine, Powered};
+use ramet_tests::proxy::Proxy;
 use ramet_tests::server::Server;
 use ramet_tests::tool::{arg, run, scratch};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,16 @@ impl Site {
 
     /// A server with an image of this disk.
     pub fn with(disk: &Path) -> Self {
-        let server = Server::for_guests();
+        Self::on(Server::for_guests(), disk)
+    }
+
+    /// The usual image, and a bad network on the way to it.
+    pub fn behind_a_proxy() -> (Self, Proxy) {
+        let (server, proxy) = Server::for_guests_behind_a_proxy();
+        (Self::on(server, &source().path), proxy)
+    }
+
+    fn on(server: Server, disk: &Path) -> Self {
         Agent::of(&server).capture(&[disk], "genet", &[]).done();
         let (url, key) = (server.guest_url(), server.key());
         let token = server.token(&["--scope", "capture,restore"]);
