@@ -4,7 +4,7 @@
 //! Promise: always emulated (`/dev/kvm` may exist and hang); ended with its value; a line that does not come fails the test
 //! with the console's last lines.
 
-use crate::net::Net;
+use crate::net::{Net, TRUNK};
 use crate::tool::{arg, scratch};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -192,6 +192,17 @@ impl Machine {
         let (tap, mac) = (net.tap(), mac(number));
         let device = format!("virtio-net-pci,netdev=net{number},id=card{number},mac={mac},bootindex=1{rom}");
         self.with(&format!("-netdev tap,id=net{number},ifname={tap},script=no,downscript=no -device {device}"))
+    }
+
+    /// A card behind [`Net::trunk`].
+    #[must_use]
+    pub fn behind_trunk(mut self, net: &Net) -> Self {
+        let number = self.cards;
+        self.cards += 1;
+        self.net = Some(net.name().to_owned());
+        let ((own, peer), mac) = (TRUNK, mac(number));
+        let back = format!("socket,id=net{number},udp=127.0.0.1:{own},localaddr=127.0.0.1:{peer}");
+        self.with(&format!("-netdev {back} -device virtio-net-pci,netdev=net{number},mac={mac},romfile="))
     }
 
     /// What OVMF shall not try: it waits 70 s for PXE before it asks by HTTP, and for IPv6 in vain.

@@ -103,6 +103,29 @@ fn secure_boot_over_tftp() {
     restores("Secure Boot", &[], |net| Machine::new(Firmware::Secure).tap(net, false).never(&["IPv6PXE"]));
 }
 
+/// The switch carries the server's network tagged: without `clone.vlan` nobody answers.
+#[test]
+fn a_vlan_is_needed_and_used_where_the_line_names_one() {
+    let segment = Segment::armed();
+    let (dhcp, trunk) = (dnsmasq(&segment.net, &[]), segment.net.trunk(7));
+    let token = segment.ramet(&["token", "add", "--scope", "restore"]);
+    let line = format!(
+        "clone.mode=restore clone.image=genet clone.confirm=yes clone.server=https://{HOST}:4433 clone.key={} \
+         clone.token={token} clone.then=poweroff clone.timeout.then=0 clone.timeout.lease=10 clone.timeout.link=5",
+        segment.ramet(&["key"])
+    );
+    let target = Disk::blank(64 * MIB);
+    let start = |line: &str| {
+        let machine = Machine::new(Firmware::Bios).behind_trunk(&segment.net).direct(&boot_files(), line);
+        ends(machine.disk(Bus::Virtio, &target.path).start())
+    };
+    says(&start(&line), &["no lease"]);
+    is_untouched(&target);
+    says(&start(&format!("{line} clone.vlan=7")), &["RAMET: restored genet@"]);
+    is_restored(&target);
+    drop((dhcp, trunk));
+}
+
 /// A disk whose first sector says so on the serial line.
 fn talking_disk(net: &Net) -> PathBuf {
     let file = net.folder().join("disk.img");
