@@ -66,6 +66,7 @@ fn first(settings: &Settings, here: &Here) -> State {
     state.medium = here.store().is_some();
     state.name = settings.image.as_ref().map(|image| image.name.to_string()).unwrap_or_default();
     state.patience = settings.timeouts.then.as_secs();
+    state.told = settings.then;
     if settings.token.is_some() {
         state.rights = vec![Scope::Capture, Scope::Restore];
     }

@@ -7,7 +7,8 @@
 //! `prove` says whether a target is a clone. `tool` runs programs, `attach` makes loop devices and mounts; `disk` makes disks, `tree` fills their file systems,
 //! `old` puts traces of former lives on them, `pattern` fills targets; `peer` asks partclone and dumpe2fs, `check` the
 //! checkers; `bins`, `agent` and `server` run what is tested, `booted` runs the agent as a booted machine does, `proxy` is
-//! the bad network between them. `bmc` is the hand on the power button, `udp` the bad network before it. `net` is a network of its own, `vm` and `machine` the virtual machines in it.
+//! the bad network between them. `bmc` is the hand on the power button, `udp` the bad network before it. `net` is a network
+//! of its own, `machine` a virtual machine, in it or not.
 
 // A failed oracle is a failed test: every helper panics with what the tool said.
 #![allow(clippy::unwrap_used)]
@@ -32,7 +33,6 @@ pub mod server;
 pub mod tool;
 pub mod tree;
 pub mod udp;
-pub mod vm;
 
 /// Tests that take more than a minute, as `#[ignore]` marks them; `scripts/check` runs them unless it shall be quick.
 pub const SLOW: &[&str] = &[];

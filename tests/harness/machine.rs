@@ -1,15 +1,16 @@
 //! A virtual machine: firmware, disks, cards, and its serial console.
 //!
-//! In: what it is made of and how it starts. Out: lines of its console, and its monitor.
+//! In: what it is made of and how it starts. Out: lines of its console, its keys, and its monitor.
 //! Promise: always emulated (`/dev/kvm` may exist and hang); ended with its value; a line that does not come fails the test
 //! with the console's last lines.
 
+use crate::net::{Net, TRUNK};
 use crate::tool::{arg, scratch};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What starts the machine.
@@ -36,6 +37,8 @@ pub enum Bus {
     Scsi,
     /// NVMe.
     Nvme,
+    /// NVMe with sectors of 4096 bytes.
+    Nvme4k,
     /// AHCI.
     Sata,
     /// A USB stick.
@@ -64,12 +67,16 @@ pub struct Machine {
     folder: tempfile::TempDir,
     disks: usize,
     cards: usize,
+    /// The network that it is started in.
+    net: Option<String>,
 }
 
 /// A machine that is switched on.
 #[derive(Debug)]
 pub struct Powered {
     child: Child,
+    keys: ChildStdin,
+    // Dropped after the process has ended.
     folder: tempfile::TempDir,
     since: Instant,
 }
@@ -78,7 +85,7 @@ impl Machine {
     /// Two processors and 768 MiB; no disk, no card.
     #[must_use]
     pub fn new(firmware: Firmware) -> Self {
-        let mut machine = Self { args: Vec::new(), folder: scratch(), disks: 0, cards: 0 };
+        let mut machine = Self { args: Vec::new(), folder: scratch(), disks: 0, cards: 0, net: None };
         let secure = ",smm=on -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1";
         let (q35, ovmf) = match firmware {
             Firmware::Bios => ("", None),
@@ -117,7 +124,20 @@ impl Machine {
     pub fn disk(self, bus: Bus, file: &Path) -> Self {
         let more = if bus == Bus::Cd { ",media=cdrom,readonly=on" } else { "" };
         let drive = format!("file={},format=raw,cache=unsafe{more}", arg(file));
-        self.drive(bus, &drive)
+        self.drive(bus, &drive, "")
+    }
+
+    /// A CD or a stick that the machine starts from; what is written to it is forgotten, so machines may share it.
+    #[must_use]
+    pub fn medium(self, bus: Bus, file: &Path) -> Self {
+        let kind = if bus == Bus::Cd { ",media=cdrom,readonly=on" } else { ",snapshot=on" };
+        self.drive(bus, &format!("file={},format=raw{kind}", arg(file)), ",bootindex=0")
+    }
+
+    /// A disk that takes so many bytes per second when it is written.
+    #[must_use]
+    pub fn slow_disk(self, bus: Bus, file: &Path, rate: u64) -> Self {
+        self.drive(bus, &format!("file={},format=raw,cache=unsafe,throttling.bps-write={rate}", arg(file)), "")
     }
 
     /// A disk that answers as `rules` say (QEMU: docs/devel/blkdebug.rst), such as `[inject-error]`.
@@ -125,10 +145,10 @@ impl Machine {
     pub fn bad_disk(self, bus: Bus, file: &Path, rules: &str) -> Self {
         let config = self.folder.path().join("blkdebug");
         fs::write(&config, rules).unwrap();
-        self.drive(bus, &format!("file=blkdebug:{}:{},format=raw,cache=none", arg(&config), arg(file)))
+        self.drive(bus, &format!("file=blkdebug:{}:{},format=raw,cache=none", arg(&config), arg(file)), "")
     }
 
-    fn drive(mut self, bus: Bus, drive: &str) -> Self {
+    fn drive(mut self, bus: Bus, drive: &str, more: &str) -> Self {
         let number = self.disks;
         self.disks += 1;
         let (drive_id, id, serial) = (format!("drive{number}"), format!("dev{number}"), format!("DISK{number}"));
@@ -140,26 +160,56 @@ impl Machine {
             }
             Bus::Scsi => format!("-device virtio-scsi-pci,id=scsi{number} -device scsi-hd,bus=scsi{number}.0,{known}"),
             Bus::Nvme => format!("-device nvme,{known}"),
+            Bus::Nvme4k => format!("-device nvme,{known},logical_block_size=4096,physical_block_size=4096"),
             Bus::Sata => format!("-device ide-hd,{known}"),
             Bus::Usb => format!("-device qemu-xhci,id=xhci{number} -device usb-storage,bus=xhci{number}.0,{known}"),
             Bus::Cd => format!("-device ide-cd,drive={drive_id},id={id}"),
         };
-        self.with(&format!("-drive if=none,id={drive_id},{drive} {device}"))
+        self.with(&format!("-drive if=none,id={drive_id},{drive} {device}{more}"))
     }
 
-    /// A card; the first one starts from `bootfile` where there is one.
+    /// A card of which the firmware knows nothing.
     #[must_use]
-    pub fn card(mut self, card: Card, bootfile: Option<&str>) -> Self {
+    pub fn card(mut self, card: Card) -> Self {
         let number = self.cards;
         self.cards += 1;
-        let boot = bootfile.map(|url| format!(",bootfile={url}")).unwrap_or_default();
         let back = match card {
-            Card::Virtio | Card::E1000e => format!("user,id=net{number}{boot}"),
+            Card::Virtio | Card::E1000e => format!("user,id=net{number}"),
             Card::Deaf | Card::Unplugged => format!("hubport,id=net{number},hubid={number}"),
         };
         let model = if card == Card::E1000e { "e1000e" } else { "virtio-net-pci" };
         let mac = mac(number);
-        self.with(&format!("-netdev {back} -device {model},netdev=net{number},id=card{number},mac={mac}"))
+        self.with(&format!("-netdev {back} -device {model},netdev=net{number},id=card{number},mac={mac},romfile="))
+    }
+
+    /// A card on a tap of `net`, which the machine starts from: with QEMU's iPXE, or with what the firmware has.
+    #[must_use]
+    pub fn tap(mut self, net: &Net, ipxe: bool) -> Self {
+        let number = self.cards;
+        self.cards += 1;
+        self.net = Some(net.name().to_owned());
+        let rom = if ipxe { "" } else { ",romfile=" };
+        let (tap, mac) = (net.tap(), mac(number));
+        let device = format!("virtio-net-pci,netdev=net{number},id=card{number},mac={mac},bootindex=1{rom}");
+        self.with(&format!("-netdev tap,id=net{number},ifname={tap},script=no,downscript=no -device {device}"))
+    }
+
+    /// A card behind [`Net::trunk`].
+    #[must_use]
+    pub fn behind_trunk(mut self, net: &Net) -> Self {
+        let number = self.cards;
+        self.cards += 1;
+        self.net = Some(net.name().to_owned());
+        let ((own, peer), mac) = (TRUNK, mac(number));
+        let back = format!("socket,id=net{number},udp=127.0.0.1:{own},localaddr=127.0.0.1:{peer}");
+        self.with(&format!("-netdev {back} -device virtio-net-pci,netdev=net{number},mac={mac},romfile="))
+    }
+
+    /// What OVMF shall not try: it waits 70 s for PXE before it asks by HTTP, and for IPv6 in vain.
+    #[must_use]
+    pub fn never(self, ways: &[&str]) -> Self {
+        ways.iter()
+            .fold(self, |machine, way| machine.with(&format!("-fw_cfg name=opt/org.tianocore/{way}Support,string=n")))
     }
 
     /// Starts a kernel without any firmware's help: `dir` holds the builder's output.
@@ -175,21 +225,26 @@ impl Machine {
     #[must_use]
     pub fn start(self) -> Powered {
         let console = self.folder.path().join("console");
-        File::create_new(&console).unwrap();
+        let screen = File::create_new(&console).unwrap();
         let mut command = Command::new("qemu-system-x86_64");
+        if let Some(net) = &self.net {
+            command = Command::new("ip");
+            command.args(["netns", "exec", net, "qemu-system-x86_64"]);
+        }
         command.args(&self.args);
         if self.cards == 0 {
             command.args(["-nic", "none"]);
         }
-        command.args(["-serial", &format!("file:{}", arg(&console))]);
+        command.args(["-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"]);
         let monitor = self.folder.path().join("monitor");
         command.args(["-monitor", &format!("unix:{},server=on,wait=off", arg(&monitor))]);
         let errors = File::create_new(self.folder.path().join("qemu")).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        command.stdin(Stdio::piped()).stdout(screen).stderr(errors);
         // blkdebug and snapshots put files there.
         command.env("TMPDIR", self.folder.path());
-        let child = command.spawn().unwrap_or_else(|error| panic!("starting QEMU: {error}"));
-        Powered { child, folder: self.folder, since: Instant::now() }
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("starting QEMU: {error}"));
+        let keys = child.stdin.take().unwrap();
+        Powered { child, keys, folder: self.folder, since: Instant::now() }
     }
 }
 
@@ -241,9 +296,30 @@ impl Powered {
         }
     }
 
+    /// Types on its serial line.
+    pub fn types(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).and_then(|()| self.keys.flush()).unwrap();
+    }
+
+    /// Presses keys of its keyboard, one after the other, as QEMU names them: `down`, `ret`, `a`.
+    pub fn presses(&self, keys: &[&str]) {
+        for key in keys {
+            self.monitor(&format!("sendkey {key}"));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Says `command` to QEMU's monitor.
     pub fn monitor(&self, command: &str) {
-        let mut socket = UnixStream::connect(self.folder.path().join("monitor")).unwrap();
+        let path = self.folder.path().join("monitor");
+        let start = Instant::now();
+        let mut socket = loop {
+            match UnixStream::connect(&path) {
+                Ok(socket) => break socket,
+                Err(error) => assert!(start.elapsed() < Duration::from_secs(20), "talking to QEMU: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         socket.write_all(format!("{command}\n").as_bytes()).unwrap();
         let mut answer = Vec::new();

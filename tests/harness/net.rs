@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub const HOST: &str = "10.77.0.1";
 /// The bridge.
 pub const BRIDGE: &str = "br0";
+/// UDP ports of both ends of [`Net::trunk`]: the bridge's and the machine's.
+pub const TRUNK: (u16, u16) = (7001, 7002);
 /// The prefix that the configuration of `ramet netboot dnsmasq` advertises.
 const PREFIX: &str = "fd52:616d:6574::1/64";
 
@@ -50,6 +52,12 @@ impl Net {
         net
     }
 
+    /// The namespace.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs `ip` inside.
     pub fn ip(&self, args: &[&str]) -> String {
         run("ip", &[&["-n", &self.name], args].concat())
@@ -62,6 +70,19 @@ impl Net {
         self.ip(&["tuntap", "add", &tap, "mode", "tap"]);
         self.ip(&["link", "set", &tap, "master", BRIDGE, "up"]);
         tap
+    }
+
+    /// A port of the bridge that carries one VLAN tagged and nothing else; a machine is behind it at [`TRUNK`].
+    /// This kernel may have neither VLAN devices nor a bridge that knows them.
+    pub fn trunk(&self, vlan: u16) -> Daemon {
+        let (own, peer) = TRUNK;
+        let mut command = self.command("python3");
+        command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/harness/trunk.py"), "trunk0", &vlan.to_string()]);
+        command.args([&own.to_string(), &peer.to_string()]);
+        let daemon = self.start("trunk", &mut command);
+        let _ = daemon.expect("ready", Duration::from_secs(10));
+        self.ip(&["link", "set", "trunk0", "master", BRIDGE, "up"]);
+        daemon
     }
 
     /// `program`, to be started inside.

@@ -168,7 +168,9 @@ fn copy(mut from: TcpStream, mut to: TcpStream, way: Way, state: &State) {
             std::thread::sleep(Duration::from_nanos(pause));
         }
         if to.write_all(&buf[..len]).is_err() {
-            break;
+            // A sender that is only not read from would fill its buffers and wait for its own time limit.
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return;
         }
     }
     let _ = to.shutdown(Shutdown::Write);

@@ -5,6 +5,7 @@
 
 use crate::agent::{Outcome, Running};
 use crate::bins::bins;
+use crate::proxy::Proxy;
 use crate::tool::{arg, scratch};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,10 +37,24 @@ impl Server {
     /// because it names itself by that URL.
     #[must_use]
     pub fn for_guests() -> Self {
+        let port = free_port();
+        Self::named(port, port)
+    }
+
+    /// The same, but its guests come to it through a proxy, and are sent there for all that they fetch.
+    #[must_use]
+    pub fn for_guests_behind_a_proxy() -> (Self, Proxy) {
+        let port = free_port();
+        let proxy = Proxy::to(&format!("127.0.0.1:{port}"));
+        let front = proxy.url().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap();
+        (Self::named(port, front), proxy)
+    }
+
+    /// Listens on `port`; guests know it by `front`.
+    fn named(port: u16, front: u16) -> Self {
         let folder = scratch();
         let state = folder.path().join("state");
-        let port = free_port();
-        let more = ["--url".to_owned(), format!("https://10.0.2.2:{port}")].to_vec();
+        let more = ["--url".to_owned(), format!("https://10.0.2.2:{front}")].to_vec();
         let mut server = Self { _folder: Some(folder), state, process: None, url: String::new(), more };
         server.run(&format!("127.0.0.1:{port}"));
         server.url = format!("https://127.0.0.1:{port}");

@@ -195,6 +195,13 @@ impl Disks {
         TRANSPORTS.into_iter().find(|(mark, _)| text.contains(mark)).map(|(_, name)| name)
     }
 
+    /// The serial number of the USB device that a disk sits behind: the kernel asks no USB disk for SCSI's pages.
+    fn usb_serial(&self, folder: &Path) -> Option<String> {
+        let path = std::fs::canonicalize(folder).ok()?;
+        let device = path.ancestors().find(|above| above.join("idVendor").exists())?;
+        self.text(device, "serial")
+    }
+
     fn describe(&self, device: &blockdev::BlockDevice) -> Option<Listed> {
         // blockdev shows a device-mapper device by its mapped name; the numbers lead back to the kernel's.
         let id = DiskId::Block { major: device.maj_min.major.into(), minor: device.maj_min.minor.into() };
@@ -214,7 +221,9 @@ impl Disks {
             physical_sector_size: self.number(&folder, "queue/physical_block_size").unwrap_or(512),
             model: known_text(|device| &device.model),
             // Without udev the kernel shows no serial number for SCSI and SATA except in this page.
-            serial: known_text(|device| &device.serial).or_else(|| unit_serial(&folder.join("device/vpd_pg80"))),
+            serial: known_text(|device| &device.serial)
+                .or_else(|| unit_serial(&folder.join("device/vpd_pg80")))
+                .or_else(|| self.usb_serial(&folder)),
             wwn: known_text(|device| &device.wwn),
             transport: self.transport(&folder).map(str::to_owned),
             removable: flag("removable"),

@@ -69,6 +69,8 @@ fn live(consoles: &Arc<Consoles>, watchdog: &mut Watchdog, errors: &mut Vec<Stri
     let ended = keep_worker(consoles, watchdog, &told);
     let success = match ended {
         Ok(ended) => {
+            // The way down may hang where the worker does: the watchdog stays on to end it.
+            watchdog.stays_on(ended.undead);
             if let Some(line) = &ended.line {
                 outcome::say(consoles, line, None);
             }

@@ -25,6 +25,8 @@ const LINES_KEPT: usize = 200;
 const LINE_MAX: u64 = 4096;
 /// Score of the worker for the kernel's choice of whom to kill: before all others.
 const FIRST_TO_GO: &str = "1000";
+/// How long a killed worker may take to die: it waits in the kernel for a disk that may never answer.
+const DEATH: Duration = Duration::from_secs(10);
 /// Exit status of a Rust program that panicked.
 const PANICKED: i32 = 101;
 
@@ -35,6 +37,8 @@ pub struct Ended {
     pub success: bool,
     /// What the keeper has to say in its place.
     pub line: Option<String>,
+    /// It lives on in the kernel; only a reset of the machine ends it.
+    pub undead: bool,
 }
 
 /// What the keeper is told.
@@ -43,7 +47,7 @@ pub struct Keeper<'a> {
     pub stall: Duration,
     /// Where `outcome` and `panic` lie.
     pub run: &'a Path,
-    /// Called some times a second while the worker is alive and well.
+    /// Called some times a second while the worker is alive.
     pub well: &'a mut dyn FnMut(),
     /// Gets the lines that the worker writes to standard output and error.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
@@ -81,7 +85,7 @@ pub fn keep(mut command: Command, keeper: &mut Keeper<'_>) -> io::Result<Ended> 
 
 fn watch(pid: Pid, pulse: &File, keeper: &mut Keeper<'_>) -> (WaitStatus, bool) {
     let mut last = Instant::now();
-    let mut hung = false;
+    let mut hung: Option<Instant> = None;
     let mut buffer = [0; 64];
     loop {
         let mut fds = [PollFd::new(pulse.as_fd(), PollFlags::POLLIN)];
@@ -94,16 +98,18 @@ fn watch(pid: Pid, pulse: &File, keeper: &mut Keeper<'_>) -> (WaitStatus, bool) 
         }
         let ended = reap::all().into_iter().find(|status| status.pid() == Some(pid));
         if let Some(status @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) = ended {
-            return (status, hung);
+            return (status, hung.is_some());
         }
-        if !hung && last.elapsed() >= keeper.stall {
-            hung = true;
-            let _ = kill(pid, Signal::SIGKILL);
+        match hung {
+            Some(killed) if killed.elapsed() >= DEATH => return (WaitStatus::StillAlive, true),
+            Some(_) => {}
+            None if last.elapsed() >= keeper.stall => {
+                hung = Some(Instant::now());
+                let _ = kill(pid, Signal::SIGKILL);
+            }
+            None => {}
         }
-        // A worker that can not even be killed hangs in the kernel: then the watchdog's time runs.
-        if !hung {
-            (keeper.well)();
-        }
+        (keeper.well)();
     }
 }
 
@@ -142,11 +148,17 @@ fn judge(status: WaitStatus, hung: Option<Duration>, pid: i32, run: &Path, last:
     let code = if let WaitStatus::Exited(_, code) = status { Some(code) } else { None };
     let spoke = run.join(outcome::OUTCOME).exists();
     if spoke && code.is_some_and(|code| code != PANICKED) {
-        return Ended { success: code == Some(0), line: None };
+        return Ended { success: code == Some(0), line: None, undead: false };
     }
     let said = last.map(|last| format!(": {last}")).unwrap_or_default();
     let again = "a disk that was being written has no partition table until it is restored again";
+    let undead = status == WaitStatus::StillAlive;
     let line = match (status, hung) {
+        (WaitStatus::StillAlive, Some(stall)) => format!(
+            "failed: the agent made no progress for {} s (clone.timeout.stall) and can not be killed: it waits in the \
+             kernel for a disk or card that hangs; {again}",
+            stall.as_secs()
+        ),
         (_, Some(stall)) => format!(
             "failed: the agent made no progress for {} s (clone.timeout.stall) and was killed; look at the kernel's \
              messages for a disk or card that hangs; {again}",
@@ -173,7 +185,7 @@ fn judge(status: WaitStatus, hung: Option<Duration>, pid: i32, run: &Path, last:
         }
         (status, _) => format!("failed: the agent ended as {status:?}; report this line; {again}"),
     };
-    Ended { success: false, line: Some(line) }
+    Ended { success: false, line: Some(line), undead }
 }
 
 #[cfg(test)]

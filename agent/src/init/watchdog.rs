@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Watchdog {
     device: Option<File>,
     last: Option<Instant>,
+    stays: bool,
 }
 
 impl Watchdog {
@@ -42,8 +43,16 @@ impl Watchdog {
         Some(patience)
     }
 
+    /// Whether it shall go on when it is told to stop, and reset a machine that does not come to its end.
+    pub const fn stays_on(&mut self, stays: bool) {
+        self.stays = stays;
+    }
+
     /// Stops it (`V` is the word for it); a device that can not be stopped resets the machine in its time.
     pub fn stop(&mut self) {
+        if self.stays {
+            return;
+        }
         if let Some(mut device) = self.device.take() {
             let _ = device.write_all(b"V");
         }

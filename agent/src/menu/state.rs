@@ -246,6 +246,8 @@ pub struct State {
     pub run: Option<Under>,
     /// What follows a run that an operator approved.
     pub then: Option<Option<Then>>,
+    /// `clone.then`, where it was given.
+    pub told: Option<Then>,
     /// Seconds before it follows.
     pub patience: u64,
     /// Ctrl-C leaves: there is a system around.
@@ -270,6 +272,7 @@ impl State {
             serials: Vec::new(),
             run: None,
             then: None,
+            told: None,
             patience: 10,
             guest: false,
         }

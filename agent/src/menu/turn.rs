@@ -100,7 +100,7 @@ fn approved(state: &mut State, work: Work) -> Vec<Command> {
     }
     let doing = if work.action == Action::Capture { "Capturing" } else { "Restoring" };
     start(state, format!("{doing} {}, as an operator approved", work.image));
-    state.then = Some(work.then);
+    state.then = Some(work.then.or(state.told));
     vec![Command::Work(work)]
 }
 

@@ -247,7 +247,7 @@ pub enum Failed {
     #[error("the disks are written; writing the receipt as JSON")]
     Json(#[source] serde_json::Error),
     /// The server did not take the receipt.
-    #[error("the disks are written; handing over the receipt")]
+    #[error("the disks are written, but the server has not taken the receipt: restore again, nothing is sent twice")]
     Receipt(#[source] TransferError),
 }
 

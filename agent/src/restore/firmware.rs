@@ -39,7 +39,7 @@ fn judge(tables: &[&Table], from: Option<&str>, here: Firmware) -> Option<String
     let esp = entry(&ESP);
     let bios = tables.iter().any(|table| table.kind == TableKind::Mbr) || entry(&[BIOS_BOOT]);
     match here {
-        Firmware::Bios if esp && !bios && from != Some("bios") => Some(
+        Firmware::Bios if esp && !bios => Some(
             "the image starts by UEFI and this machine started by BIOS; switch its firmware to UEFI afterwards"
                 .to_owned(),
         ),

@@ -50,7 +50,13 @@ pub async fn put(State(app): State<Arc<App>>, Path(name): Path<String>, request:
 }
 
 async fn install(app: &Arc<App>, mut body: Body) -> Result<Installed, Refusal> {
-    let text = whole(&mut body, BUILD_MAX, app.limits.stall, app.limits.body_wait).await?;
+    let text = match whole(&mut body, BUILD_MAX, app.limits.stall, app.limits.body_wait).await {
+        Ok(text) => text,
+        Err(refusal) => {
+            drain(body, ramet_wire::pack::PACK_MAX, app.limits.stall).await;
+            return Err(refusal);
+        }
+    };
     let id = crate::secret::id::<8>()?;
     let set = app.blocking(move |app| files::install(&app.boot.dir(), &text, &id)).await?;
     let installed = set.to_wire();

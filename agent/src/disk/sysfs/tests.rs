@@ -67,6 +67,33 @@ fn a_serial_page_cut_short_gives_no_more_than_it_has() {
     assert_eq!(machine.disks().list().unwrap()[0].serial.as_deref(), Some("AB"));
 }
 
+/// A machine whose only disk, `sda`, hangs there.
+fn at(path: &str) -> Machine {
+    let machine = Machine::new();
+    let device = machine.root().join("sys/devices").join(path);
+    std::fs::create_dir_all(&device).unwrap();
+    std::fs::write(device.join("dev"), "8:0\n").unwrap();
+    std::fs::write(device.join("size"), "1000\n").unwrap();
+    for class in ["sys/block", "sys/class/block"] {
+        std::os::unix::fs::symlink(&device, machine.root().join(class).join("sda")).unwrap();
+    }
+    machine
+}
+
+#[test]
+fn a_usb_disk_has_the_serial_number_of_its_usb_device() {
+    let machine = at("pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sda");
+    let serial = || machine.disks().list().unwrap()[0].serial.clone();
+    assert_eq!(serial(), None);
+    // The root hub has a number too; it is not the disk's.
+    machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/idVendor", b"1d6b\n");
+    machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/serial", b"0000:00:14.0\n");
+    machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/idVendor", b"0951\n");
+    assert_eq!(serial(), None);
+    machine.write("sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/serial", b"60A44C3FAC5\n");
+    assert_eq!(serial().as_deref(), Some("60A44C3FAC5"));
+}
+
 #[test]
 fn transport_is_read_from_where_the_device_hangs() {
     let paths = [
@@ -79,14 +106,7 @@ fn transport_is_read_from_where_the_device_hangs() {
         ("platform/strange/block/sda", None),
     ];
     for (path, wanted) in paths {
-        let machine = Machine::new();
-        let device = machine.root().join("sys/devices").join(path);
-        std::fs::create_dir_all(&device).unwrap();
-        std::fs::write(device.join("dev"), "8:0\n").unwrap();
-        std::fs::write(device.join("size"), "1000\n").unwrap();
-        for class in ["sys/block", "sys/class/block"] {
-            std::os::unix::fs::symlink(&device, machine.root().join(class).join("sda")).unwrap();
-        }
+        let machine = at(path);
         assert_eq!(machine.disks().list().unwrap()[0].transport.as_deref(), wanted, "{path}");
     }
 }

@@ -148,7 +148,7 @@ fn a_receipt_that_is_not_accepted_is_no_success() {
     let (_, shelf, disk) = shelf();
     shelf.refuse_receipt.store(true, Ordering::Relaxed);
     let text = failure(&shelf, &request(), &[&disk]);
-    assert!(text.contains("handing over the receipt"), "{text}");
+    assert!(text.contains("the server has not taken the receipt"), "{text}");
 }
 
 #[test]
