@@ -127,8 +127,8 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
     Ok(Outcome { stored: stored?, content: content.finish()?, segments: lists.finish()? })
 }
 
-/// Three packs of about 33 MiB, the windows that are read ahead, connections.
-const BASE: u64 = 128 << 20;
+/// Three packs of about 17 MiB, the windows that are read ahead, connections.
+const BASE: u64 = 80 << 20;
 /// A window, a compressor and its frame.
 const EACH: u64 = 8 << 20;
 

@@ -9,10 +9,15 @@ use crate::transfer::{TransferError, Upstream};
 use ramet_wire::ChunkId;
 use ramet_wire::api::IDS_MAX;
 use ramet_wire::segment::{Record, RecordKind};
+use zstd::zstd_safe::{CParameter, Strategy};
 
 /// How hard zstd tries. On chunks of a Debian level 2 takes two thirds of level 3's time and 1.7 % more room;
 /// level 1 would take 4 % more for another 10 % of speed.
-pub const LEVEL: i32 = 2;
+const LEVEL: i32 = 2;
+/// Level 2 has two tables of 64 KiB for chunks over 128 KiB, and one of 128 KiB below. One of 64 KiB for all stays in
+/// the processor's cache: an eighth less time for 0.5 % more room.
+const TABLE: [CParameter; 3] =
+    [CParameter::Strategy(Strategy::ZSTD_fast), CParameter::HashLog(14), CParameter::MinMatch(5)];
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ impl<'a> Worker<'a> {
         let mut zstd = zstd::bulk::Compressor::new(LEVEL)?;
         // The id proves the content; a checksum in each frame would only add four bytes.
         zstd.include_checksum(false)?;
+        TABLE.iter().try_for_each(|parameter| zstd.set_parameter(*parameter))?;
         Ok(Self { door, packer, zstd, frame: Vec::new() })
     }
 

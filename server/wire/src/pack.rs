@@ -1,4 +1,4 @@
-//! A pack: an immutable file of about 32 MiB that holds many chunks.
+//! A pack: an immutable file of about 16 MiB that holds many chunks.
 //!
 //! In: frames, one per chunk. Out: the file's bytes in one pass, and its table read back from an untrusted file.
 //! Promise: a table that was accepted has frames that tile header to table exactly, within all limits, no id twice.
@@ -27,7 +27,7 @@ pub const FOOTER_LEN: usize = 32;
 /// Largest pack, in bytes.
 pub const PACK_MAX: u64 = 64 << 20;
 /// Where a builder closes a pack, in bytes of frames.
-pub const PACK_TARGET: u64 = 32 << 20;
+pub const PACK_TARGET: u64 = 16 << 20;
 /// Most entries of one pack.
 pub const ENTRIES_MAX: u32 = 65_536;
 
@@ -197,7 +197,7 @@ impl<W: Write> PackBuilder<W> {
         self.entries.is_empty()
     }
 
-    /// Time to finish: about 32 MiB, or as many entries as a pack may have.
+    /// Time to finish: about 16 MiB, or as many entries as a pack may have.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.at >= PACK_TARGET || self.entries.len() >= ENTRIES_MAX as usize
