@@ -9,7 +9,7 @@ use super::watch;
 use super::{Fault, write};
 use crate::client::Operator;
 use crate::text::clean;
-use ramet_wire::jobs::{AddJobs, JobDetail, JobInfo, JobOptions, Plan, PlannedMachine};
+use ramet_wire::jobs::{AddJobs, JobDetail, JobInfo, JobKind, JobOptions, JobState, Plan, PlannedMachine};
 use std::io::{BufRead, IsTerminal, Write as _};
 
 /// What all commands that give work have in common.
@@ -258,7 +258,7 @@ fn list(args: &JobLs) -> Result<(), Fault> {
 
 pub(super) fn jobs_table(jobs: &[JobInfo]) -> String {
     let row = |job: &JobInfo| {
-        let done = if job.total > 0 { format!("{}%", percent(job)) } else { String::new() };
+        let done = if moves(job) { format!("{}%", percent(job)) } else { String::new() };
         vec![
             job.id.to_string(),
             job.machine.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -275,6 +275,11 @@ pub(super) fn jobs_table(jobs: &[JobInfo]) -> String {
     table(&head, &jobs.iter().map(row).collect::<Vec<_>>())
 }
 
+/// It has work whose progress is known.
+pub(super) fn moves(job: &JobInfo) -> bool {
+    job.state == JobState::Running && job.kind != JobKind::Tree && job.total > 0
+}
+
 /// Whole percents; 100 only when all is done.
 pub(super) fn percent(job: &JobInfo) -> u64 {
     let percent = u128::from(job.done.min(job.total)) * 100 / u128::from(job.total.max(1));
@@ -285,7 +290,7 @@ pub(super) fn percent(job: &JobInfo) -> u64 {
 pub(super) fn said(job: &JobInfo) -> String {
     let words: Vec<String> =
         [&job.message, &job.next].into_iter().filter(|text| !text.is_empty()).map(|text| clean(text, 200)).collect();
-    if words.is_empty() && job.state == ramet_wire::jobs::JobState::Confirmed {
+    if words.is_empty() && job.state == JobState::Confirmed {
         return format!("seen: {}", job.seen);
     }
     words.join("; ")

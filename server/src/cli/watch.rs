@@ -3,7 +3,7 @@
 //! In: their numbers. Out: a table that is drawn anew on a terminal; else a line for each change, or a JSON object.
 //! Promise: it succeeds only when every job is confirmed; a server that is away for a while is waited for.
 
-use super::jobs::{jobs_table, percent, said};
+use super::jobs::{jobs_table, moves, percent, said};
 use super::{Fault, write};
 use crate::client::{ClientError, Operator};
 use crate::text::chain;
@@ -104,7 +104,8 @@ fn size() -> (usize, usize) {
 /// A line for each job that is not as it was.
 fn changes(jobs: &[JobInfo], told: &mut BTreeMap<u64, Told>, as_json: bool) -> Result<(), Fault> {
     for job in jobs {
-        let now = (job.state, job.step.clone(), percent(job) / STEP, job.try_now);
+        let done = if moves(job) { percent(job) / STEP } else { 0 };
+        let now = (job.state, job.step.clone(), done, job.try_now);
         if told.get(&job.id) == Some(&now) {
             continue;
         }
@@ -126,8 +127,8 @@ fn line(job: &JobInfo) -> String {
     words.extend(job.image.as_ref().map(ToString::to_string));
     words.push(job.state.to_string());
     if !job.state.is_over() && !job.step.is_empty() {
-        let done = if job.total > 0 { format!(" {}%", percent(job)) } else { String::new() };
-        words.push(format!("({}{done})", crate::text::clean(&job.step, 40)));
+        let done = if moves(job) { format!(" {}%", percent(job)) } else { String::new() };
+        words.push(format!("({}{done})", crate::text::clean(&job.step, 120)));
     }
     let said = said(job);
     let said = if said.is_empty() { said } else { format!(": {said}") };

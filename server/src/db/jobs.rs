@@ -174,7 +174,8 @@ pub fn step(
             step.execute("UPDATE jobs SET powered = 0 WHERE id = ?1", [job.id])?;
         }
         Event::Retry => {
-            let sql = "UPDATE jobs SET try_now = 0, ours = 0, seen = 'nothing', ended = NULL WHERE id = ?1";
+            let sql = "UPDATE jobs SET try_now = 0, ours = 0, seen = 'nothing', ended = NULL,
+                       version = CASE WHEN kind = 'capture' THEN NULL ELSE version END WHERE id = ?1";
             step.execute(sql, [job.id])?;
         }
         _ => {}
@@ -224,18 +225,16 @@ fn over(step: &Connection, job: &JobRow, state: JobState, message: &str, now: No
             [image.as_str(), message].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
         machines::remember(step, machine, &who, &what, &detail, now.wall)?;
     }
-    if state == JobState::Confirmed {
-        let sql =
-            "UPDATE jobs SET version = (SELECT version FROM jobs WHERE id = ?1) WHERE after = ?1 AND ended IS NULL";
-        step.execute(sql, [job.id]).map(drop)
-    } else {
-        for row in query(step, "after = ?1 AND state = 'queued'", [job.id])? {
-            let message = format!("job {} was to be confirmed before, and is {state}", job.id);
-            let next = format!("ramet job retry {}, then ramet job retry {}", job.id, row.id);
-            self::step(step, &row, Event::Fail, &Said::bad(Cause::Before, message, next), now)?;
-        }
-        Ok(())
+    // Those that wait for an image go on with it, wherever the machine that it is of has come to rest.
+    if state == JobState::Confirmed || (state != JobState::Cancelled && job.version.is_some()) {
+        return Ok(());
     }
+    for row in query(step, "after = ?1 AND state = 'queued'", [job.id])? {
+        let message = format!("job {} was to publish the image before, and is {state}", job.id);
+        let next = format!("ramet job retry {}, then ramet job retry {}", job.id, row.id);
+        self::step(step, &row, Event::Fail, &Said::bad(Cause::Before, message, next), now)?;
+    }
+    Ok(())
 }
 
 /// The state of a tree follows from its parts.
@@ -320,6 +319,7 @@ pub fn run_ended(tx: &Connection, run: &str, grace: i64, now: Now) -> rusqlite::
         "done" => {
             let version = version.unwrap_or_default();
             tx.execute("UPDATE jobs SET version = ?2, seen = 'done' WHERE id = ?1", (id, &version))?;
+            tx.execute("UPDATE jobs SET version = ?2 WHERE after = ?1 AND ended IS NULL", (id, &version))?;
             if let Some(machine) = job.machine {
                 machines::runs_now(tx, machine, &format!("{image}@{version}"), run, now.wall)?;
             }

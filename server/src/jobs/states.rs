@@ -20,7 +20,7 @@
 //!
 //! | state | boot file | who may claim | left by time |
 //! |---|---|---|---|
-//! | queued | as ever | nobody | when it is its turn; with the job it waits for |
+//! | queued | as ever | nobody | when it is its turn, and the image that it waits for is published |
 //! | power | local disk | nobody | limits of the power system |
 //! | boot | the agent | one boot of its machine, until the window closes | the window |
 //! | running | local disk | the same boot again | the lease |

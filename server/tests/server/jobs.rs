@@ -79,9 +79,8 @@ fn a_clone_captures_first_and_restores_what_it_made_onto_all() {
     let work = fleet.say(&hello(1, 1)).work.unwrap();
     assert_eq!((work.action, work.then), (Action::Capture, None));
     fleet.finish(&work, &fleet.begin(&work), &web);
-    fleet.until(capture, JobState::Leaving);
-    fleet.server.pass(120);
-    let made = fleet.until(capture, JobState::Confirmed).job.image.unwrap();
+    // The image is there: nobody waits until its machine has come to rest.
+    let made = fleet.until(capture, JobState::Leaving).job.image.unwrap();
     for (job, number) in [(one, 2), (other, 3)] {
         fleet.until_it(job, "on", |job| job.state == JobState::Boot && job.step.contains("waits"));
         let work = fleet.say(&hello(number, u32::from(number))).work.unwrap();
@@ -93,6 +92,9 @@ fn a_clone_captures_first_and_restores_what_it_made_onto_all() {
         fleet.switches.of(ids[usize::from(number) - 1], |switch| switch.on = false);
         fleet.until(job, JobState::Confirmed);
     }
+    assert_eq!(fleet.job(capture).job.state, JobState::Leaving);
+    fleet.server.pass(120);
+    fleet.until(capture, JobState::Confirmed);
     let tree = fleet.until(tree, JobState::Confirmed);
     assert_eq!((tree.parts.len(), tree.job.step.as_str()), (3, "3 of 3 confirmed"));
 }

@@ -109,7 +109,7 @@ fn begin(tx: &Connection, pace: &Pace, now: Now) -> rusqlite::Result<()> {
     };
     let mut power = active.iter().filter(switching).count();
     let ready = "state = 'queued' AND kind <> 'tree' AND wake <= ?1
-                 AND (after IS NULL OR (SELECT state FROM jobs AS before WHERE before.id = jobs.after) = 'confirmed')
+                 AND (after IS NULL OR (SELECT version FROM jobs AS before WHERE before.id = jobs.after) IS NOT NULL)
                  AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.machine = jobs.machine
                      AND other.state IN ('power', 'boot', 'running', 'leaving'))";
     for job in query(tx, ready, [now.steady])? {
