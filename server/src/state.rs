@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +138,9 @@ pub struct State {
     _lock: Flock<File>,
 }
 
+/// An operator's command holds the folder of a server that is down for a moment; a server that starts waits for it.
+const HELD: Duration = Duration::from_secs(3);
+
 impl State {
     /// Opens `dir`, making it if it is not there, and takes its lock.
     ///
@@ -153,15 +157,20 @@ impl State {
         let layout = Layout::new(dir);
         let path = layout.lock();
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = open.map_err(io("opening", &path))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                let holder: String = holder.chars().filter(char::is_ascii_digit).take(10).collect();
-                return Err(StateError::Held { path: dir.to_owned(), holder });
-            }
-            Err((_, errno)) => return Err(io("locking", &path)(io::Error::from(errno))),
+        let mut file = open.map_err(io("opening", &path))?;
+        let start = Instant::now();
+        let mut lock = loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((file, nix::errno::Errno::EWOULDBLOCK)) if start.elapsed() < HELD => file,
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                    let holder = fs::read_to_string(&path).unwrap_or_default();
+                    let holder: String = holder.chars().filter(char::is_ascii_digit).take(10).collect();
+                    return Err(StateError::Held { path: dir.to_owned(), holder });
+                }
+                Err((_, errno)) => return Err(io("locking", &path)(io::Error::from(errno))),
+            };
+            std::thread::sleep(Duration::from_millis(20));
         };
         fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io("setting the mode of", dir))?;
         lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(io("writing", &path))?;

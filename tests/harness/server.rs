@@ -33,6 +33,18 @@ impl Server {
         server
     }
 
+    /// A server with further options that also serves boot files over plain HTTP; with their address.
+    #[must_use]
+    pub fn with_boot_files(more: &[&str]) -> (Self, String) {
+        let boot = format!("127.0.0.1:{}", free_port());
+        let folder = scratch();
+        let state = folder.path().join("state");
+        let more = ["--boot-listen", &boot].iter().chain(more).map(|word| (*word).to_owned()).collect();
+        let mut server = Self { _folder: Some(folder), state, process: None, url: String::new(), more };
+        server.run("127.0.0.1:0");
+        (server, boot)
+    }
+
     /// A server that guests of QEMU's user network reach as [`Server::guest_url`]; from here it takes captures only,
     /// because it names itself by that URL.
     #[must_use]

@@ -6,6 +6,7 @@
 use argh::{EarlyExit, FromArgs};
 use ramet_wire::api::Scope;
 use ramet_wire::{Fingerprint, ImageGlob, ImageRef};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Ramet's server, and the operator's commands.
@@ -95,6 +96,18 @@ pub struct Serve {
     /// state folder)
     #[argh(option)]
     pub power_key: Option<PathBuf>,
+    /// jobs under way at once (default 256)
+    #[argh(option)]
+    pub jobs: Option<NonZeroUsize>,
+    /// of these, with machines of one group (default 64)
+    #[argh(option)]
+    pub jobs_of_group: Option<NonZeroUsize>,
+    /// machines being switched at once (default 8)
+    #[argh(option)]
+    pub jobs_power: Option<NonZeroUsize>,
+    /// for so long after its agent has left none may come again before a job is confirmed (default 2m)
+    #[argh(option)]
+    pub settle: Option<Life>,
     /// bring back a backup into an empty state folder first
     #[argh(option)]
     pub restore: Option<PathBuf>,

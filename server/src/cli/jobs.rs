@@ -267,7 +267,7 @@ pub(super) fn jobs_table(jobs: &[JobInfo]) -> String {
             job.state.to_string(),
             clean(&job.step, 30),
             done,
-            format!("{}/{}", job.try_now, job.tries),
+            if job.kind == JobKind::Tree { String::new() } else { format!("{}/{}", job.try_now, job.tries) },
             said(job),
         ]
     };
@@ -290,7 +290,7 @@ pub(super) fn percent(job: &JobInfo) -> u64 {
 pub(super) fn said(job: &JobInfo) -> String {
     let words: Vec<String> =
         [&job.message, &job.next].into_iter().filter(|text| !text.is_empty()).map(|text| clean(text, 200)).collect();
-    if words.is_empty() && job.state == JobState::Confirmed {
+    if words.is_empty() && job.state == JobState::Confirmed && job.kind != JobKind::Tree {
         return format!("seen: {}", job.seen);
     }
     words.join("; ")

@@ -9,6 +9,8 @@ use crate::serve::{StartError, start};
 use crate::text::Redactor;
 use nix::sys::signal::{SigSet, Signal};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
@@ -22,6 +24,11 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
     config.boot_url = args.boot_url;
     config.tftp = args.tftp.map(|text| address("--tftp", &text)).transpose()?;
     config.power_key = args.power_key;
+    let limits = &mut config.limits;
+    limits.jobs = args.jobs.map_or(limits.jobs, NonZeroUsize::get);
+    limits.jobs_of_group = args.jobs_of_group.map_or(limits.jobs_of_group, NonZeroUsize::get);
+    limits.jobs_power = args.jobs_power.map_or(limits.jobs_power, NonZeroUsize::get);
+    limits.settle = args.settle.map_or(limits.settle, |settle| Duration::from_secs(settle.0));
     config.credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(Into::into);
     if let Some(file) = &args.restore {
         let restored = crate::backup::restore(file, &config.state)?;
