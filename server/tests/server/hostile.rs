@@ -126,7 +126,7 @@ fn a_reader_that_stalls_does_not_hold_its_place() {
         config.limits.stall = Duration::from_millis(500);
         config.limits.downloads = 1;
     });
-    let chunks = noise(1, 50);
+    let chunks = noise(1, 31);
     let wanted = ramet_store::testing::TestImage::new("web", "2026-11-22T10:00:00Z", &chunks);
     server.capture(&wanted);
     let (opened, http) = server.run(Action::Restore, "web");
