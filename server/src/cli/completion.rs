@@ -10,6 +10,10 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     (
         "serve",
         &[
+            "--jobs",
+            "--jobs-of-group",
+            "--jobs-power",
+            "--settle",
             "--state",
             "--listen",
             "--url",
