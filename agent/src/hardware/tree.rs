@@ -37,7 +37,7 @@ impl Tree {
         self.root.join(path).exists()
     }
 
-    /// The bytes of a file, at most [`FILE_MAX`].
+    /// The bytes of a file, at most `FILE_MAX`.
     #[must_use]
     pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
