@@ -42,7 +42,7 @@ fn collect_runs_beside_a_capture_and_a_restore_without_harm() {
     direct.capture(&[&two.path], "two", &[]).done();
     // From here on half of the packs of `one` is garbage, half is shared with what is captured now.
     let proxy = Proxy::to(server.address());
-    proxy.slow_to(5 * MIB);
+    proxy.slow_to(6 * MIB);
     let slow = Agent::through(&server, &proxy.url());
     let target = Disk::blank(two.size);
     let _ = Pattern::fill(&target, 72);

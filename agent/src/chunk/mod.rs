@@ -14,7 +14,7 @@ use crate::extent::{Extent, ExtentError, ExtentKind, Map};
 use crate::memory::{self, TooLittle};
 use crate::progress::Meter;
 use crate::transfer::{TransferError, Upstream};
-use pack::{Packed, Packer};
+use pack::{ALIVE_MAX, Packed, Packer};
 use ramet_wire::ByteRange;
 use ramet_wire::manifest::Stored;
 use ramet_wire::pack::PACK_TARGET;
@@ -127,8 +127,8 @@ pub fn store(spaces: &[Space], door: &dyn Upstream, meter: &Meter) -> Result<Out
     Ok(Outcome { stored: stored?, content: content.finish()?, segments: lists.finish()? })
 }
 
-/// Three packs of about 17 MiB, the windows that are read ahead, connections.
-const BASE: u64 = 80 << 20;
+/// The packs that are alive, each with its last chunk and its table; the windows that are read ahead, connections.
+const BASE: u64 = ALIVE_MAX as u64 * (PACK_TARGET + (1 << 20)) + (29 << 20);
 /// A window, a compressor and its frame.
 const EACH: u64 = 8 << 20;
 

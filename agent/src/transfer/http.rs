@@ -47,7 +47,7 @@ pub struct Http {
     rooms: Arc<Rooms>,
 }
 
-/// Memory of packs that were sent, for those to come: a pack's 17 MiB would stay resident for a while after being freed.
+/// Memory of packs that were sent, for those to come: a pack's would stay resident for a while after being freed.
 #[derive(Debug, Default)]
 struct Rooms(Mutex<Vec<Vec<u8>>>);
 

@@ -5,6 +5,8 @@ use ramet_server::client::pin::{PinError, pinned_ca};
 use ramet_store::testing::chunk;
 use ramet_wire::Fingerprint;
 use ramet_wire::api::{Action, BODY_MAX, ErrorKind, Scope};
+use ramet_wire::frame::CHUNK_MAX;
+use ramet_wire::pack::PACK_TARGET;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
@@ -126,7 +128,8 @@ fn a_reader_that_stalls_does_not_hold_its_place() {
         config.limits.stall = Duration::from_millis(500);
         config.limits.downloads = 1;
     });
-    let chunks = noise(1, 31);
+    // All in one pack, which no socket holds.
+    let chunks = noise(1, usize::try_from(PACK_TARGET / u64::from(CHUNK_MAX)).unwrap() - 1);
     let wanted = ramet_store::testing::TestImage::new("web", "2026-11-22T10:00:00Z", &chunks);
     server.capture(&wanted);
     let (opened, http) = server.run(Action::Restore, "web");

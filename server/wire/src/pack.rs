@@ -197,7 +197,7 @@ impl<W: Write> PackBuilder<W> {
         self.entries.is_empty()
     }
 
-    /// Time to finish: about 16 MiB, or as many entries as a pack may have.
+    /// Time to finish: [`PACK_TARGET`] is reached, or there are as many entries as a pack may have.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.at >= PACK_TARGET || self.entries.len() >= ENTRIES_MAX as usize
