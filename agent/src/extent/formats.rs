@@ -3,16 +3,14 @@
 //! In: the few bytes by which a content is recognised. Out: each format that claims them, and its reader if it has one.
 //! Promise: all formats are asked; two claims on one partition are a doubt for the caller to see.
 
-use super::map::{Content, Layout};
+use super::map::{Content, Layout, Part};
 use super::peek::Peek;
 use super::{ExtentError, ext, fat, signatures as sig, swap};
-use crate::disk::source::ReadAt;
-use std::sync::Arc;
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
 /// Finds out which bytes matter; `None` means all of them, without a doubt.
-pub(super) type Reader = fn(Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, ExtentError>;
+pub(super) type Reader = fn(Part) -> Result<Option<Box<dyn Layout>>, ExtentError>;
 
 /// Volume managers and containers first: where two formats claim a partition, the first one gives it its name.
 /// A reader for another format is a file beside this one and `Some(file::read)` in its line.

@@ -36,6 +36,45 @@ pub struct Extent {
 /// Pieces come ascending and disjoint, in exact bytes; [`Rounded`] makes blocks of them.
 pub(super) trait Layout: Send + Sync {
     fn pieces(&self) -> Pieces<'_>;
+
+    /// What lies inside a container.
+    fn inside(&self) -> Vec<Inside> {
+        Vec::new()
+    }
+
+    /// What an operator should know although the map is believed.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The other partitions of the disks that are captured together; a volume group or a btrfs may span several of them.
+pub type Others = Arc<[Arc<dyn ReadAt>]>;
+
+/// A partition to be mapped, and those beside it.
+#[derive(Clone)]
+pub(super) struct Part {
+    pub bytes: Arc<dyn ReadAt>,
+    pub others: Others,
+}
+
+/// Something that a container holds: a logical volume, the file system of a mirror's member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Its name in the container, as `vg0/root`; empty where there is only one.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Bytes of it that will be read, of all its stripes on all disks.
+    pub used_bytes: u64,
+    /// All of it is the extent.
+    pub whole: bool,
+    /// Why its map was not believed.
+    pub warnings: Vec<String>,
+    /// What lies inside it in turn.
+    pub inside: Vec<Inside>,
 }
 
 pub(super) type Pieces<'a> = Box<dyn Iterator<Item = Result<Extent, ExtentError>> + Send + 'a>;
@@ -52,6 +91,8 @@ pub struct Map {
     pub mounted_elsewhere: bool,
     /// Why the map was not believed, and whatever else an operator should know.
     pub warnings: Vec<String>,
+    /// What lies inside a container.
+    pub inside: Vec<Inside>,
     size: u64,
     layout: Option<Box<dyn Layout>>,
 }
@@ -65,6 +106,7 @@ impl fmt::Debug for Map {
             .field("whole", &self.whole)
             .field("mounted_elsewhere", &self.mounted_elsewhere)
             .field("warnings", &self.warnings)
+            .field("inside", &self.inside)
             .finish_non_exhaustive()
     }
 }
@@ -88,7 +130,16 @@ impl Map {
     }
 
     fn whole(size: u64, content: Content, warnings: Vec<String>) -> Self {
-        Self { content, used_bytes: size, whole: true, mounted_elsewhere: false, warnings, size, layout: None }
+        Self {
+            content,
+            used_bytes: size,
+            whole: true,
+            mounted_elsewhere: false,
+            warnings,
+            inside: Vec::new(),
+            size,
+            layout: None,
+        }
     }
 }
 
@@ -98,6 +149,14 @@ impl Map {
 /// # Errors
 /// [`ExtentError::Read`] when the device does not answer.
 pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
+    map_beside(part, Others::from([]))
+}
+
+/// As [`map`], for a partition of which parts may lie on `others`: a member of a btrfs or a volume group on several.
+///
+/// # Errors
+/// [`ExtentError::Read`] when a device does not answer.
+pub fn map_beside(part: Arc<dyn ReadAt>, others: Others) -> Result<Map, ExtentError> {
     let size = part.size();
     let mut found = formats::recognise(&Peek::new(&*part)?)?;
     if found.len() > 1 {
@@ -111,11 +170,12 @@ pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
     let Some(reader) = reader else {
         return Ok(Map::whole(size, content, Vec::new()));
     };
-    match believed(part, reader) {
+    match believed(Part { bytes: part, others }, reader) {
         Ok(None) => Ok(Map::whole(size, content, Vec::new())),
         Ok(Some((layout, used_bytes))) => {
+            let (warnings, inside) = (layout.warnings(), layout.inside());
             let layout = Some(layout);
-            Ok(Map { content, used_bytes, whole: false, mounted_elsewhere: false, warnings: Vec::new(), size, layout })
+            Ok(Map { content, used_bytes, whole: false, mounted_elsewhere: false, warnings, inside, size, layout })
         }
         Err(error @ ExtentError::Read { .. }) => Err(error),
         Err(error) => {
@@ -130,8 +190,8 @@ pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
 type Believed = (Box<dyn Layout>, u64);
 
 /// Walks through the whole layout once.
-fn believed(part: Arc<dyn ReadAt>, reader: Reader) -> Result<Option<Believed>, ExtentError> {
-    let size = part.size();
+fn believed(part: Part, reader: Reader) -> Result<Option<Believed>, ExtentError> {
+    let size = part.bytes.size();
     let Some(layout) = reader(part)? else {
         return Ok(None);
     };

@@ -18,4 +18,4 @@ mod tests;
 
 pub use error::ExtentError;
 pub use fat::efi_loaders;
-pub use map::{Content, Extent, ExtentKind, Map, map, probe, whole};
+pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, probe, whole};

@@ -15,11 +15,9 @@
 use super::ExtentError;
 use super::bytes::Fields;
 use super::error::believe;
-use super::map::{Content, Extent, ExtentKind, Layout, Pieces};
+use super::map::{Content, Extent, ExtentKind, Layout, Part, Pieces};
 use super::peek::Peek;
-use crate::disk::source::ReadAt;
 use ramet_wire::ByteRange;
-use std::sync::Arc;
 
 /// The page size is that of the machine that made it; it is stored nowhere.
 const PAGES: [usize; 4] = [4 << 10, 8 << 10, 16 << 10, 64 << 10];
@@ -105,7 +103,7 @@ impl Layout for HeaderPage {
 
 /// # Errors
 /// A doubt where the machine sleeps in it or the header makes no sense.
-pub(super) fn read(part: Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, ExtentError> {
+pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
     let peek = Peek::new(&*part)?;
     let found = headers(&peek)?;
     for header in &found {

@@ -16,7 +16,7 @@ mod walk;
 
 use super::ExtentError;
 use super::error::believe;
-use super::map::{Content, Layout, Pieces};
+use super::map::{Content, Layout, Part, Pieces};
 use super::peek::Peek;
 use crate::disk::source::ReadAt;
 use descriptor::Descriptors;
@@ -41,7 +41,7 @@ pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError>
 
 /// # Errors
 /// A doubt as in the promise above; [`ExtentError::Read`] from the device.
-pub(super) fn read(part: Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, ExtentError> {
+pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
     let raw = Peek::new(&*part)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
     let Some(superblock) = Superblock::new(raw) else {
         return Err(ExtentError::doubt("superblock has lost its magic since it was recognised"));

@@ -9,11 +9,10 @@ mod label;
 mod table;
 
 use super::ExtentError;
-use super::map::{Content, Layout};
+use super::map::{Content, Layout, Part};
 use super::peek::Peek;
 use crate::disk::source::ReadAt;
 use boot::{Boot, Width};
-use std::sync::Arc;
 
 /// A boot sector that only resembles FAT is of no format; one that is FAT and contradicts itself is still named.
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
@@ -51,7 +50,7 @@ pub fn efi_loaders(part: &dyn ReadAt) -> Result<Vec<String>, ExtentError> {
 
 /// # Errors
 /// A doubt as in the promise above; [`ExtentError::Read`] from the device.
-pub(super) fn read(part: Arc<dyn ReadAt>) -> Result<Option<Box<dyn Layout>>, ExtentError> {
+pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
     let raw = Peek::new(&*part)?.bytes(0, 512)?.unwrap_or_default();
     let boot = Boot::parse(&raw, part.size())?;
     if let Some(reason) = table::dirt(&*part, &boot)? {
