@@ -105,9 +105,11 @@ impl Http {
         })
     }
 
-    fn heartbeat(&self, step: &str, done: u64, total: u64) {
+    /// Says how far the run is, in bytes; whether the server heard it.
+    #[must_use]
+    pub fn heartbeat(&self, step: &str, done: u64, total: u64) -> bool {
         let beat = Heartbeat { step: step.to_owned(), done, total };
-        let _ = post_raw(&self.client, "reporting progress", "/v1/runs/current", &beat, false);
+        post_raw(&self.client, "reporting progress", "/v1/runs/current", &beat, false).is_ok()
     }
 
     fn end(&self, error: &str) {
@@ -198,7 +200,7 @@ impl Upstream for Http {
     }
 
     fn progress(&self, step: &str, done: u64, total: u64) {
-        self.heartbeat(step, done, total);
+        let _ = self.heartbeat(step, done, total);
     }
 
     fn fail(&self, error: &str) {
@@ -305,7 +307,7 @@ impl Downstream for Http {
     }
 
     fn progress(&self, step: &str, done: u64, total: u64) {
-        self.heartbeat(step, done, total);
+        let _ = self.heartbeat(step, done, total);
     }
 
     fn receipt(&self, receipt: &str) -> Result<Option<SignedReceipt>, TransferError> {

@@ -337,6 +337,24 @@ fn a_job_is_cancelled_at_any_point_and_nothing_of_its_agent_is_accepted_afterwar
 }
 
 #[test]
+fn a_cancelled_job_gives_up_the_order_that_its_power_system_is_slow_to_carry_out() {
+    let fleet = Fleet::start();
+    fleet.server.capture(&image("web", 0..3));
+    let id = fleet.machine(1);
+    fleet.switches.of(id, |switch| (switch.on, switch.slow) = (true, true));
+    let job = fleet.ask(&restore_with("web", &[1], forced()))[0];
+    fleet.ordered(id, "order to go off", |orders| orders.last().is_some_and(|order| order.ends_with("off")));
+    fleet.server.as_operator().send("POST", &format!("/v1/jobs/{job}/cancel"), &[], b"").done(200);
+    fleet.ordered(id, "end of that order", |orders| orders.last().is_some_and(|order| order == "given up"));
+    // What the hand says when it gives up changes nothing, and it is free for the next job.
+    fleet.switches.of(id, |switch| switch.slow = false);
+    let next = fleet.ask(&restore_with("web", &[1], forced()))[0];
+    fleet.until_it(next, "on", |job| job.step.contains("waits for its agent"));
+    let end = fleet.job(job).job;
+    assert_eq!((end.state, end.cause), (JobState::Cancelled, Some(Cause::Operator)), "{end:?}");
+}
+
+#[test]
 fn an_agent_that_comes_again_or_a_machine_that_stays_off_is_not_confirmed() {
     let fleet = Fleet::start();
     let web = image("web", 0..3);
