@@ -14,6 +14,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Targets that are on may be switched off.
+pub fn forced() -> JobOptions {
+    JobOptions { force_off: true, ..JobOptions::default() }
+}
+
 /// What a test does to power.
 #[derive(Clone, Debug, Default)]
 pub struct Switch {
