@@ -1,4 +1,5 @@
-//! Many agents at once: `fleet agents COUNT URL KEY TOKEN IMAGE RANGES` and `fleet plain COUNT URL RANGES`.
+//! Many agents at once: `fleet agents COUNT URL KEY TOKEN IMAGE RANGES`, `fleet plain COUNT URL RANGES`, and
+//! `fleet beats COUNT PAIRS SERVER-PID URL KEY TOKEN IMAGE`.
 //!
 //! In: a server with an image; or any HTTPS server that has its packs, and the ranges that one agent read. Out: JSON.
 //! Promise: agents are the agent's own code, from opening a run to verified chunks; plain readers read the same ranges.
@@ -8,7 +9,7 @@ use ramet_agent::transfer::client::{Leash, Limits};
 use ramet_agent::transfer::fetch::{FetchError, Fetcher, Need, batches};
 use ramet_agent::transfer::http::{Address, Http};
 use ramet_agent::transfer::{Downstream, Located, PackAt, TransferError};
-use ramet_wire::api::{Action, ImageInfo};
+use ramet_wire::api::{Action, Heartbeat, ImageInfo, OpenRun, RunOpened};
 use ramet_wire::manifest::Manifest;
 use ramet_wire::receipt::{Origin, SignedReceipt};
 use ramet_wire::segment::{Record, RecordKind, decode};
@@ -22,7 +23,9 @@ use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 /// Between two words of an agent on how far it is, as the agent has it.
-const BEAT: Duration = Duration::from_secs(5);
+const BEAT: Duration = Duration::from_secs(10);
+/// Threads that speak for all agents that only say how far they are.
+const SPEAKERS: usize = 8;
 
 /// A door that notes what is read through it.
 struct Noted<'a> {
@@ -174,6 +177,126 @@ fn together(count: usize, one: impl Fn(usize) -> Result<u64> + Sync) -> Result<(
     Ok(())
 }
 
+/// Bytes that one reader after the other gets in the time of one beat, by the second.
+fn speed(address: &Address, image: &ImageRef) -> Result<f64> {
+    let (begun, mut bytes) = (Instant::now(), 0);
+    while begun.elapsed() < BEAT {
+        bytes += agent(address, image, None)?;
+    }
+    #[allow(clippy::cast_precision_loss)] // gigabytes
+    Ok(bytes as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// A machine that only says how far it is. Its buffers are small: its own work, which other machines do in the field, is
+/// done here beside the server's.
+struct Machine {
+    agent: ureq::Agent,
+    url: String,
+    session: String,
+}
+
+impl Machine {
+    fn new(address: &Address, image: &ImageRef) -> Result<Self> {
+        let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
+        let config = ureq::Agent::config_builder().tls_config(tls).input_buffer_size(4096).output_buffer_size(4096);
+        let (agent, url): (ureq::Agent, _) = (config.build().into(), address.url.clone());
+        let machine = Self { agent, url, session: address.token.clone() };
+        let (version, image) = (env!("CARGO_PKG_VERSION").to_owned(), image.clone());
+        let source = ramet_wire::manifest::Source::default();
+        let run = OpenRun { agent: version, action: Action::Restore, image, partitions: Vec::new(), machine: source };
+        let opened: RunOpened = serde_json::from_slice(&machine.post("/v1/runs", &serde_json::to_vec(&run)?)?)?;
+        Ok(Self { session: opened.session, ..machine })
+    }
+
+    fn post(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let ask =
+            self.agent.post(format!("{}{path}", self.url)).header("authorization", format!("Bearer {}", self.session));
+        let mut answer = ask.header("content-type", "application/json").send(body)?;
+        Ok(answer.body_mut().read_to_vec()?)
+    }
+
+    fn beat(&self, done: u64) -> Result<()> {
+        let beat = Heartbeat { step: "restoring".to_owned(), done, total: 1 << 30 };
+        self.post("/v1/runs/current", &serde_json::to_vec(&beat)?).map(drop)
+    }
+}
+
+/// Clock ticks that a process has used.
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let field = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).context("reading its times");
+    Ok(field(11)? + field(12)?)
+}
+
+/// Every agent says once, over its own connection, how far it is; spread over the time of one beat. How many did not.
+fn round(agents: &[Machine]) -> usize {
+    let begun = Instant::now();
+    let missed = AtomicU64::new(0);
+    let each = agents.len().div_ceil(SPEAKERS);
+    std::thread::scope(|scope| {
+        for share in agents.chunks(each.max(1)) {
+            let missed = &missed;
+            scope.spawn(move || {
+                for (index, machine) in (0_u32..).zip(share) {
+                    let due = BEAT.mul_f64(f64::from(index) / each as f64);
+                    std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                    if machine.beat(u64::from(index)).is_err() {
+                        missed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    usize::try_from(missed.into_inner()).unwrap_or(usize::MAX)
+}
+
+/// What a round of beats of `count` agents costs a reader: its speed without and with, in turns.
+fn beats(count: usize, pairs: usize, server: u32, address: &Address, image: &ImageRef) -> Result<()> {
+    let next = AtomicU64::new(0);
+    let agents = Mutex::new(Vec::with_capacity(count));
+    std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..SPEAKERS)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while next.fetch_add(1, Ordering::Relaxed) < count as u64 {
+                        let machine = Machine::new(address, image)?;
+                        agents.lock().map_err(|_| anyhow!("poisoned"))?.push(machine);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        opening.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })?;
+    let agents = agents.into_inner().map_err(|_| anyhow!("poisoned"))?;
+    let (mut ratios, mut missed) = (Vec::new(), 0);
+    // The first pair warms up.
+    for pair in 0..=pairs {
+        let alone = speed(address, image)?;
+        // Agents speak every ten seconds: their connections are open when the measured round begins.
+        round(&agents);
+        let (beside, lost) = std::thread::scope(|scope| {
+            let beating = scope.spawn(|| round(&agents));
+            (speed(address, image), beating.join().unwrap_or(usize::MAX))
+        });
+        if pair > 0 {
+            ratios.push(alone / beside?);
+            missed += lost;
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    round(&agents);
+    let before = ticks(server)?;
+    missed += round(&agents);
+    let ticks = ticks(server)? - before;
+    println!(
+        "{}",
+        serde_json::json!({ "count": count, "slower": ratios[ratios.len() / 2], "all": ratios, "missed": missed, "server_ticks": ticks })
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow!("a provider is installed"))?;
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -186,10 +309,24 @@ fn main() -> Result<()> {
             let image: ImageRef = image.parse().map_err(|error| anyhow!("{image}: {error}"))?;
             together(count.parse()?, |index| agent(&address, &image, (index == 0).then_some(*ranges)))
         }
+        ["beats", count, pairs, server, url, key, token, image] => {
+            let key = Some(key.parse().map_err(|error| anyhow!("{key}: {error}"))?);
+            let (url, token) = ((*url).to_owned(), (*token).to_owned());
+            let address = Address { url, key, token, limits: Limits::default(), leash: Leash::default() };
+            beats(
+                count.parse()?,
+                pairs.parse()?,
+                server.parse()?,
+                &address,
+                &image.parse().map_err(|error| anyhow!("{image}: {error}"))?,
+            )
+        }
         ["plain", count, url, ranges] => {
             let ranges = std::fs::read_to_string(ranges).with_context(|| format!("reading {ranges}"))?;
             together(count.parse()?, |_| plain(url, &ranges))
         }
-        _ => Err(anyhow!("usage: fleet agents COUNT URL KEY TOKEN IMAGE RANGES | fleet plain COUNT URL RANGES")),
+        _ => Err(anyhow!(
+            "usage: fleet agents COUNT URL KEY TOKEN IMAGE RANGES | fleet plain COUNT URL RANGES\n  | fleet beats COUNT PAIRS SERVER-PID URL KEY TOKEN IMAGE"
+        )),
     }
 }

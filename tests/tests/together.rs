@@ -42,7 +42,8 @@ fn collect_runs_beside_a_capture_and_a_restore_without_harm() {
     direct.capture(&[&two.path], "two", &[]).done();
     // From here on half of the packs of `one` is garbage, half is shared with what is captured now.
     let proxy = Proxy::to(server.address());
-    proxy.slow_to(6 * MIB);
+    // Slow until it was collected twice while both ran, however slow this machine is.
+    proxy.slow_to(MIB);
     let slow = Agent::through(&server, &proxy.url());
     let target = Disk::blank(two.size);
     let _ = Pattern::fill(&target, 72);
@@ -53,6 +54,9 @@ fn collect_runs_beside_a_capture_and_a_restore_without_harm() {
     while !(capture.has_ended() && restore.has_ended()) {
         server.ramet(&["store", "collect"]).done();
         collected += usize::from(!capture.has_ended() && !restore.has_ended());
+        if collected == 2 {
+            proxy.slow_to(12 * MIB);
+        }
     }
     assert!(collected >= 2, "the runs were over before a collection was");
     capture.wait().done();

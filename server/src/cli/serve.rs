@@ -7,6 +7,7 @@ use super::{Fault, args, reach, write};
 use crate::config::Config;
 use crate::serve::{StartError, start};
 use crate::text::Redactor;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -34,6 +35,7 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
         let restored = crate::backup::restore(file, &config.state)?;
         tracing::info!(images = restored.images, key = %restored.key, "backup brought back; put the packs into store/packs");
     }
+    config.limits.connections = places(config.limits.connections);
     // Blocked before any thread is made, so that all of them have it blocked and only this one waits for it.
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
     let errno = |errno: nix::errno::Errno| Fault::Start(StartError::Threads(errno.into()));
@@ -54,6 +56,20 @@ pub(super) fn serve(args: args::Serve) -> Result<(), Fault> {
         }
     });
     running.wait().map_err(|source| Fault::Io { doing: "serving", source })
+}
+
+/// How many connections there can be: as many as are allowed, unless the system allows this process fewer files. A soft
+/// limit is raised; some files are kept for packs, the database and the store's map.
+fn places(wanted: usize) -> usize {
+    const KEPT: u64 = 256;
+    let files = wanted as u64 + KEPT;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted.min(512) };
+    let raised = soft.max(files.min(hard));
+    let now = if setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok() { raised } else { soft };
+    if now < files {
+        tracing::warn!(files = now, "fewer files may be open than {files}: fewer machines can be connected at once");
+    }
+    usize::try_from(now.saturating_sub(KEPT).max(64)).map_or(wanted, |places| places.min(wanted))
 }
 
 fn address(option: &str, text: &str) -> Result<SocketAddr, Fault> {

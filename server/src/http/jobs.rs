@@ -7,8 +7,8 @@ use super::auth::Principal;
 use super::error::Refusal;
 use super::{App, json};
 use crate::db::jobs::{self, Said, claim};
-use crate::jobs::plan;
 use crate::jobs::states::Event;
+use crate::jobs::{draft, plan};
 use crate::text::clean;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -47,7 +47,7 @@ pub async fn add(
         return Err(Refusal::conflict(clean(&message, 200)));
     }
     let (mut plan, now) = (draft.plan.clone(), app.now());
-    let made = app.db.call("making jobs", move |db| plan::insert(db, draft, now)).await?;
+    let made = app.db.call("making jobs", move |db| draft::insert(db, draft, now)).await?;
     plan.jobs = made.map_err(Refusal::conflict)?;
     tracing::info!(jobs = ?plan.jobs, by = principal.label(), "jobs asked for");
     app.engine.wake.notify_one();
@@ -84,8 +84,11 @@ pub async fn show(State(app): State<Arc<App>>, Path(job): Path<String>) -> Resul
 enum Changed {
     Missing,
     Refused(String),
-    /// Runs whose sessions are over.
-    Done(Vec<String>),
+    /// Jobs that are over now, and runs whose sessions are.
+    Done {
+        over: Vec<i64>,
+        runs: Vec<String>,
+    },
 }
 
 fn parts(tx: &Connection, id: i64) -> rusqlite::Result<Option<Vec<jobs::JobRow>>> {
@@ -103,7 +106,7 @@ where
     let changed = app.db.call(doing, move |db| {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let changed = work(&tx)?;
-        if matches!(changed, Changed::Done(_)) {
+        if matches!(changed, Changed::Done { .. }) {
             tx.commit()?;
         }
         Ok(changed)
@@ -111,7 +114,8 @@ where
     match changed.await? {
         Changed::Missing => Err(Refusal::missing("there is no such job")),
         Changed::Refused(why) => Err(Refusal::conflict(why)),
-        Changed::Done(runs) => {
+        Changed::Done { over, runs } => {
+            over.into_iter().for_each(|job| app.engine.give_up(job));
             for run in runs {
                 super::runs::close(app, &run).await;
             }
@@ -130,8 +134,7 @@ pub async fn cancel(
     let (id, now, who) = (number(&job)?, app.both(), principal.label());
     let work = move |tx: &Connection| {
         let Some(parts) = parts(tx, id)? else { return Ok(Changed::Missing) };
-        let mut runs = Vec::new();
-        let mut ended = 0;
+        let (mut over, mut runs) = (Vec::new(), Vec::new());
         // Those that wait for another go first, so that they are cancelled and not failed by it.
         for job in parts.iter().rev().filter(|job| !job.state.is_over()) {
             let message = format!("cancelled by {who} while it was {}", job.state);
@@ -143,12 +146,12 @@ pub async fn cancel(
             };
             runs.extend(job.run.clone());
             jobs::step(tx, job, Event::Cancel, &Said::bad(Cause::Operator, message, next), now)?;
-            ended += 1;
+            over.push(job.id);
         }
-        if ended == 0 {
+        if over.is_empty() {
             return Ok(Changed::Refused(format!("job {id} is over already")));
         }
-        Ok(Changed::Done(runs))
+        Ok(Changed::Done { over, runs })
     };
     change(&app, "cancelling a job", work).await?;
     show(State(app), Path(job)).await
@@ -177,7 +180,7 @@ pub async fn retry(State(app): State<Arc<App>>, Path(job): Path<String>) -> Resu
         if begun == 0 {
             return Ok(Changed::Refused(format!("job {id} has nothing to be repeated")));
         }
-        Ok(Changed::Done(Vec::new()))
+        Ok(Changed::Done { over: Vec::new(), runs: Vec::new() })
     };
     change(&app, "repeating a job", work).await?;
     show(State(app), Path(job)).await

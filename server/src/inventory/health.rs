@@ -8,7 +8,7 @@ use crate::db::machines::{self, MachineRow, Report};
 use crate::db::{DbError, rules};
 use crate::http::App;
 use crate::inventory::rule::{Match, Subject};
-use crate::jobs::plan;
+use crate::jobs::{draft, plan};
 use ramet_wire::jobs::{AddJobs, Expect, JobOptions};
 use ramet_wire::machines::{RuleInfo, RuleWhen, SetMachine};
 use rusqlite::{Connection, TransactionBehavior};
@@ -100,7 +100,7 @@ fn carry_out(
     tx: &Connection,
     machine: &MachineRow,
     rule: &RuleInfo,
-    draft: Option<Result<plan::Draft, String>>,
+    draft: Option<Result<draft::Draft, String>>,
     now: Now,
 ) -> rusqlite::Result<String> {
     let who = format!("rule {}", rule.id);
@@ -119,7 +119,7 @@ fn carry_out(
             let why: Vec<String> = draft.plan.machines.iter().filter_map(|machine| machine.refused.clone()).collect();
             format!("nothing is restored: {}", why.join("; "))
         }
-        (Ok(()), Some(Ok(draft))) => match plan::insert_in(tx, draft, now.wall)? {
+        (Ok(()), Some(Ok(draft))) => match draft::insert_in(tx, draft, now.wall)? {
             Err(why) => format!("nothing is restored: {why}"),
             Ok(jobs) => format!("jobs {jobs:?}"),
         },

@@ -8,7 +8,8 @@ use crate::db::jobs::tick;
 use crate::db::machines::{self, MachineError, MachineRow, Report};
 use crate::db::{DbError, rules};
 use crate::http::App;
-use crate::jobs::plan::{self, Draft};
+use crate::jobs::draft::{self, Draft};
+use crate::jobs::plan;
 use ramet_wire::jobs::JobOptions;
 use ramet_wire::machines::{RuleInfo, RuleWhen, SetMachine};
 use rusqlite::{Connection, TransactionBehavior};
@@ -93,7 +94,7 @@ fn carry_out(
             let why: Vec<String> = draft.plan.machines.iter().filter_map(|machine| machine.refused.clone()).collect();
             format!("nothing is restored: {}", why.join("; "))
         }
-        (Ok(()), Some(Ok(draft))) => match plan::insert_in(tx, draft, now.wall)? {
+        (Ok(()), Some(Ok(draft))) => match draft::insert_in(tx, draft, now.wall)? {
             Err(why) => format!("nothing is restored: {why}"),
             Ok(jobs) => {
                 for job in jobs.iter().filter_map(|job| i64::try_from(*job).ok()) {

@@ -3,7 +3,7 @@
 //! In: the database's jobs. Out: machines switched, jobs confirmed or ended.
 //! Promise: one hand per job; a hand that was lost with the server is begun anew, which is harmless.
 
-use super::hands::{HandsError, PowerNow};
+use super::hands::{Errand, Hands, HandsError, PowerNow};
 use super::look;
 use crate::db::jobs::tick::{self, Pace, Todo};
 use crate::db::jobs::{self, JobRow, Now, Said};
@@ -11,6 +11,7 @@ use crate::db::machines::{self, MachineRow};
 use crate::http::App;
 use ramet_wire::jobs::{Cause, JobKind, JobState};
 use ramet_wire::settings::Mac;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -22,8 +23,8 @@ pub struct Engine {
     pub wake: Notify,
     /// What was heard is being written.
     writing: tokio::sync::Mutex<()>,
-    /// Jobs that a hand works on.
-    busy: Mutex<HashSet<i64>>,
+    /// Jobs that a hand works on, and how it is told that nobody wants it any more.
+    busy: Mutex<HashMap<i64, Errand>>,
     /// Progress of jobs' agents that is not in the database yet.
     beats: Mutex<HashMap<i64, (String, u64, u64)>>,
     /// The same of runs.
@@ -74,8 +75,18 @@ impl Engine {
         true
     }
 
-    fn take(&self, job: i64) -> bool {
-        locked(&self.busy).insert(job)
+    /// A job is over: the hand that works on it ends at its next step.
+    pub fn give_up(&self, job: i64) {
+        if let Some(errand) = locked(&self.busy).get(&job) {
+            errand.give_up();
+        }
+    }
+
+    fn take(&self, job: i64) -> Option<Errand> {
+        match locked(&self.busy).entry(job) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => Some(free.insert(Errand::of(job)).clone()),
+        }
     }
 
     fn release(&self, job: i64) {
@@ -153,14 +164,14 @@ async fn turn(app: &Arc<App>) -> Result<(), crate::db::DbError> {
         crate::http::runs::close(app, &run).await;
     }
     let all = down.into_iter().chain(up).chain(check);
-    for job in all.filter(|job| app.engine.take(job.id)) {
+    for (job, errand) in all.filter_map(|job| app.engine.take(job.id).map(|errand| (job, errand))) {
         let app = Arc::clone(app);
         tokio::spawn(async move {
             let id = job.id;
             let done = match job.state {
-                JobState::Power => down_one(&app, &job).await,
-                JobState::Boot => up_one(&app, &job).await,
-                _ => look::look(&app, &job).await,
+                JobState::Power => down_one(&app, &job, errand).await,
+                JobState::Boot => up_one(&app, &job, errand).await,
+                _ => look::look(&app, &job, errand).await,
             };
             if let Err(error) = done {
                 tracing::error!(job = id, error = %crate::text::chain(&error), "a job's step");
@@ -186,7 +197,7 @@ pub fn by_hand(machine: &MachineRow) -> bool {
     machine.power.as_deref().is_none_or(|kind| kind == "manual")
 }
 
-async fn down_one(app: &Arc<App>, job: &JobRow) -> Result<(), crate::db::DbError> {
+async fn down_one(app: &Arc<App>, job: &JobRow, errand: Errand) -> Result<(), crate::db::DbError> {
     let Some(machine) = machine_of(app, job).await? else { return Ok(()) };
     let id = job.id;
     if by_hand(&machine) {
@@ -197,7 +208,7 @@ async fn down_one(app: &Arc<App>, job: &JobRow) -> Result<(), crate::db::DbError
         return Ok(());
     }
     let (hands, job2) = (Arc::clone(&app.hands), job.clone());
-    let done = tokio::task::spawn_blocking(move || bring_down(&*hands, &job2, &machine)).await;
+    let done = tokio::task::spawn_blocking(move || bring_down(&*hands, &job2, &machine, &errand)).await;
     match done.unwrap_or_else(|_| Err(stopped())) {
         Ok(words) => {
             let (window, now) = (seconds(app.limits.job_window), app.both());
@@ -213,9 +224,9 @@ fn stopped() -> HandsError {
     HandsError { cause: Cause::PowerUnable, message, next, again: true }
 }
 
-fn bring_down(hands: &dyn super::hands::Hands, job: &JobRow, machine: &MachineRow) -> Result<String, HandsError> {
-    let (id, number) = (machine.id, Some(job.id));
-    match hands.status(id, number)? {
+fn bring_down(hands: &dyn Hands, job: &JobRow, machine: &MachineRow, errand: &Errand) -> Result<String, HandsError> {
+    let id = machine.id;
+    match hands.status(id, errand)? {
         PowerNow::Off => return Ok("its machine is off".to_owned()),
         PowerNow::Unknown => return Ok("its machine's power cannot be read; taken for off".to_owned()),
         PowerNow::On => {}
@@ -228,15 +239,15 @@ fn bring_down(hands: &dyn super::hands::Hands, job: &JobRow, machine: &MachineRo
         return Err(HandsError { cause: Cause::MachineOn, message, next, again: false });
     }
     let hard = job.options.hard_off || job.kind == JobKind::Restore;
-    let warnings = hands.off(id, number, hard)?;
+    let warnings = hands.off(id, errand, hard)?;
     Ok(std::iter::once("its machine is off now".to_owned()).chain(warnings).collect::<Vec<_>>().join("; "))
 }
 
-async fn up_one(app: &Arc<App>, job: &JobRow) -> Result<(), crate::db::DbError> {
+async fn up_one(app: &Arc<App>, job: &JobRow, errand: Errand) -> Result<(), crate::db::DbError> {
     let Some(machine) = machine_of(app, job).await? else { return Ok(()) };
     let uefi = machine.source.firmware.as_deref() != Some("bios");
     let (hands, id, number) = (Arc::clone(&app.hands), machine.id, job.id);
-    let done = tokio::task::spawn_blocking(move || hands.on_from_network(id, Some(number), uefi)).await;
+    let done = tokio::task::spawn_blocking(move || hands.on_from_network(id, &errand, uefi)).await;
     match done.unwrap_or_else(|_| Err(stopped())) {
         Ok(warnings) => {
             let words: Vec<String> =

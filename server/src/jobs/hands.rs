@@ -4,6 +4,8 @@
 //! Promise: every call is bounded in time; blocking, called on a blocking thread.
 
 use ramet_wire::jobs::Cause;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A machine's power, as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +35,50 @@ pub struct HandsError {
 /// What was done, beside what was asked for.
 pub type Warnings = Vec<String>;
 
+/// For whom an order is, and whether it is wanted any more.
+#[derive(Clone, Debug, Default)]
+pub struct Errand {
+    /// The job, if it is for one.
+    pub job: Option<i64>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Errand {
+    /// An order for a job.
+    #[must_use]
+    pub fn of(job: i64) -> Self {
+        Self { job: Some(job), given_up: Arc::default() }
+    }
+
+    /// Nobody wants it any more: what takes long ends at the next step.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// It was given up.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
+
 /// Switches machines. Machines without a power system never come here.
 pub trait Hands: Send + Sync + std::fmt::Debug {
     /// Reads a machine's power.
     ///
     /// # Errors
     /// [`HandsError`].
-    fn status(&self, machine: i64, job: Option<i64>) -> Result<PowerNow, HandsError>;
+    fn status(&self, machine: i64, errand: &Errand) -> Result<PowerNow, HandsError>;
 
     /// Switches a machine off, softly, then hard where that is allowed, and reads *off* back.
     ///
     /// # Errors
     /// [`HandsError`].
-    fn off(&self, machine: i64, job: Option<i64>, hard: bool) -> Result<Warnings, HandsError>;
+    fn off(&self, machine: i64, errand: &Errand, hard: bool) -> Result<Warnings, HandsError>;
 
     /// Sets the next start to the network, switches on, and reads *on* back.
     ///
     /// # Errors
     /// [`HandsError`].
-    fn on_from_network(&self, machine: i64, job: Option<i64>, uefi: bool) -> Result<Warnings, HandsError>;
+    fn on_from_network(&self, machine: i64, errand: &Errand, uefi: bool) -> Result<Warnings, HandsError>;
 }

@@ -5,7 +5,7 @@
 //! settling time, and everything that was expected answered.
 
 use super::engine::{by_hand, machine_of};
-use super::hands::{HandsError, PowerNow};
+use super::hands::{Errand, HandsError, PowerNow};
 use crate::db::jobs::tick::{self, Look};
 use crate::db::jobs::{JobRow, Said};
 use crate::http::App;
@@ -27,7 +27,7 @@ fn proven(job: &JobRow) -> &'static str {
 }
 
 /// Looks once.
-pub(super) async fn look(app: &Arc<App>, job: &JobRow) -> Result<(), crate::db::DbError> {
+pub(super) async fn look(app: &Arc<App>, job: &JobRow, errand: Errand) -> Result<(), crate::db::DbError> {
     let Some(machine) = machine_of(app, job).await? else { return Ok(()) };
     let limits = &app.limits;
     let steady = app.both().steady;
@@ -62,8 +62,8 @@ pub(super) async fn look(app: &Arc<App>, job: &JobRow) -> Result<(), crate::db::
     if by_hand(&machine) {
         return note(app, job, Look::Confirmed, seen).await;
     }
-    let (hands, id, number) = (Arc::clone(&app.hands), machine.id, job.id);
-    let power = tokio::task::spawn_blocking(move || hands.status(id, Some(number))).await;
+    let (hands, id) = (Arc::clone(&app.hands), machine.id);
+    let power = tokio::task::spawn_blocking(move || hands.status(id, &errand)).await;
     let power = power.unwrap_or_else(|_| Err(unread()));
     let wanted = if then == Then::Poweroff { PowerNow::Off } else { PowerNow::On };
     let look = match power {

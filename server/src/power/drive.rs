@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How often an order is given whose answer got lost and whose effect is not seen.
 const ORDERS: u32 = 3;
+/// A tool that asks a silent BMC takes longer.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -238,23 +240,25 @@ fn reaches(
     }
 }
 
-/// Asks up to three times while the trouble is one that passes; where nobody answered at all, the tool has asked often.
+/// Asks up to three times while the trouble is one that passes. Where nobody answered at all, the tool has asked often;
+/// but one that gave up at once has met a session that a network mixed up, not silence.
 fn patient<T>(
     limits: &Limits,
     log: &mut dyn Attempts,
     mut ask: impl FnMut(&mut dyn Attempts) -> Result<T, PowerError>,
 ) -> Result<T, PowerError> {
     for _ in 1..ORDERS {
+        let begun = Instant::now();
         match ask(log) {
-            Err(error) if asks_again(&error) && !log.stopped() => std::thread::sleep(limits.look),
+            Err(error) if asks_again(&error, begun.elapsed()) && !log.stopped() => std::thread::sleep(limits.look),
             result => return result,
         }
     }
     ask(log)
 }
 
-fn asks_again(error: &PowerError) -> bool {
-    error.is_passing() && error.trouble != Trouble::Unreachable
+fn asks_again(error: &PowerError, took: Duration) -> bool {
+    error.is_passing() && (error.trouble != Trouble::Unreachable || took < AT_ONCE)
 }
 
 fn stopped(power: &dyn Power, log: &dyn Attempts) -> Result<(), PowerError> {

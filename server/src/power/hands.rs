@@ -7,7 +7,7 @@ use super::desk::{Desk, Hand};
 use super::drive::{Driven, Order};
 use super::{PowerError, PowerState, Trouble};
 use crate::db::Db;
-use crate::jobs::hands::{Hands, HandsError, PowerNow, Warnings};
+use crate::jobs::hands::{Errand, Hands, HandsError, PowerNow, Warnings};
 use ramet_store::Clock;
 use ramet_wire::jobs::Cause;
 use ramet_wire::power::PowerAction;
@@ -26,10 +26,10 @@ pub struct Bmc {
 }
 
 impl Bmc {
-    fn order(&self, machine: i64, job: Option<i64>, action: PowerAction, order: Order) -> Result<Driven, HandsError> {
+    fn order(&self, machine: i64, errand: &Errand, action: PowerAction, order: Order) -> Result<Driven, HandsError> {
         // The engine calls on the runtime's threads for blocking work, which know their runtime.
         let hand = Hand { desk: &self.desk, db: &self.db, clock: &self.clock, runtime: Handle::current() };
-        hand.order(machine, job, action, order, &|| false).map_err(HandsError::from)
+        hand.order(machine, errand.job, action, order, &|| errand.is_given_up()).map_err(HandsError::from)
     }
 }
 
@@ -47,8 +47,8 @@ impl From<PowerError> for HandsError {
 }
 
 impl Hands for Bmc {
-    fn status(&self, machine: i64, job: Option<i64>) -> Result<PowerNow, HandsError> {
-        let driven = self.order(machine, job, PowerAction::Status, Order::default())?;
+    fn status(&self, machine: i64, errand: &Errand) -> Result<PowerNow, HandsError> {
+        let driven = self.order(machine, errand, PowerAction::Status, Order::default())?;
         Ok(match driven.state {
             PowerState::On => PowerNow::On,
             PowerState::Off => PowerNow::Off,
@@ -56,13 +56,13 @@ impl Hands for Bmc {
         })
     }
 
-    fn off(&self, machine: i64, job: Option<i64>, hard: bool) -> Result<Warnings, HandsError> {
+    fn off(&self, machine: i64, errand: &Errand, hard: bool) -> Result<Warnings, HandsError> {
         let order = Order { force_off: hard, network: None };
-        self.order(machine, job, PowerAction::Off, order).map(|driven| driven.notes)
+        self.order(machine, errand, PowerAction::Off, order).map(|driven| driven.notes)
     }
 
-    fn on_from_network(&self, machine: i64, job: Option<i64>, uefi: bool) -> Result<Warnings, HandsError> {
+    fn on_from_network(&self, machine: i64, errand: &Errand, uefi: bool) -> Result<Warnings, HandsError> {
         let order = Order { force_off: false, network: Some(uefi) };
-        self.order(machine, job, PowerAction::On, order).map(|driven| driven.notes)
+        self.order(machine, errand, PowerAction::On, order).map(|driven| driven.notes)
     }
 }

@@ -1,7 +1,7 @@
 //! A fleet in tests: machines whose power a test reads and breaks, and agents that behave, or not.
 
 use crate::harness::{Http, Server, open, receipt, upload};
-use ramet_server::jobs::hands::{Hands, HandsError, PowerNow, Warnings};
+use ramet_server::jobs::hands::{Errand, Hands, HandsError, PowerNow, Warnings};
 use ramet_store::testing::TestImage;
 use ramet_wire::agents::{DiskSeen, Hello, Orders, Work};
 use ramet_wire::api::{Action, OpenRun, RunOpened};
@@ -14,12 +14,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Targets that are on may be switched off.
+pub fn forced() -> JobOptions {
+    JobOptions { force_off: true, ..JobOptions::default() }
+}
+
 /// What a test does to power.
 #[derive(Clone, Debug, Default)]
 pub struct Switch {
     pub on: bool,
     /// Answers OK and does nothing.
     pub lies: bool,
+    /// Orders to switch take as long as somebody wants them.
+    pub slow: bool,
     /// Every order ends so.
     pub fails: Option<HandsError>,
     /// What was ordered, in order.
@@ -35,10 +42,18 @@ impl Switches {
         change(self.0.lock().unwrap().entry(i64::try_from(machine).unwrap()).or_default())
     }
 
-    fn order(&self, machine: i64, what: &str, on: Option<bool>) -> Result<bool, HandsError> {
+    fn order(&self, machine: i64, errand: &Errand, what: &str, on: Option<bool>) -> Result<bool, HandsError> {
+        self.0.lock().unwrap().entry(machine).or_default().orders.push(what.to_owned());
+        while on.is_some() && self.0.lock().unwrap().get(&machine).is_some_and(|switch| switch.slow) {
+            std::thread::sleep(Duration::from_millis(5));
+            if errand.is_given_up() {
+                self.0.lock().unwrap().entry(machine).or_default().orders.push("given up".to_owned());
+                let (message, next) = (format!("{what}: stopped"), String::new());
+                return Err(HandsError { cause: Cause::PowerUnable, message, next, again: true });
+            }
+        }
         let mut all = self.0.lock().unwrap();
         let switch = all.entry(machine).or_default();
-        switch.orders.push(what.to_owned());
         if let Some(error) = &switch.fails {
             return Err(error.clone());
         }
@@ -54,16 +69,17 @@ impl Switches {
 }
 
 impl Hands for Switches {
-    fn status(&self, machine: i64, _: Option<i64>) -> Result<PowerNow, HandsError> {
-        self.order(machine, "status", None).map(|on| if on { PowerNow::On } else { PowerNow::Off })
+    fn status(&self, machine: i64, errand: &Errand) -> Result<PowerNow, HandsError> {
+        self.order(machine, errand, "status", None).map(|on| if on { PowerNow::On } else { PowerNow::Off })
     }
 
-    fn off(&self, machine: i64, _: Option<i64>, hard: bool) -> Result<Warnings, HandsError> {
-        self.order(machine, if hard { "hard off" } else { "soft off" }, Some(false)).map(|_| Vec::new())
+    fn off(&self, machine: i64, errand: &Errand, hard: bool) -> Result<Warnings, HandsError> {
+        self.order(machine, errand, if hard { "hard off" } else { "soft off" }, Some(false)).map(|_| Vec::new())
     }
 
-    fn on_from_network(&self, machine: i64, _: Option<i64>, uefi: bool) -> Result<Warnings, HandsError> {
-        self.order(machine, if uefi { "on, network, uefi" } else { "on, network" }, Some(true)).map(|_| Vec::new())
+    fn on_from_network(&self, machine: i64, errand: &Errand, uefi: bool) -> Result<Warnings, HandsError> {
+        self.order(machine, errand, if uefi { "on, network, uefi" } else { "on, network" }, Some(true))
+            .map(|_| Vec::new())
     }
 }
 
@@ -144,6 +160,18 @@ impl Fleet {
                 return found;
             }
             assert!(Instant::now() < until, "job {id} is not {what}: {found:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn ordered(&self, machine: u64, what: &str, is: impl Fn(&[String]) -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.switches.of(machine, |switch| is(&switch.orders)) {
+            assert!(
+                Instant::now() < until,
+                "no {what}: {:?}",
+                self.switches.of(machine, |switch| switch.orders.clone())
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -10,10 +10,6 @@ use ramet_wire::machines::*;
 use ramet_wire::settings::{Mode, Then};
 use std::time::Duration;
 
-fn forced() -> JobOptions {
-    JobOptions { force_off: true, ..JobOptions::default() }
-}
-
 #[test]
 fn a_restore_goes_through_all_states_and_ends_confirmed_on_its_own_disk() {
     let fleet = Fleet::start();
@@ -300,40 +296,6 @@ fn an_agents_refusal_ends_the_job_and_a_passing_error_is_tried_again() {
     assert!(end.cause == Some(Cause::Agent) && end.message.contains("4 GiB") && end.try_now == 2, "{end:?}");
     let body = OpenRun { image: work.image.clone(), ..open(work.action, "x") };
     fleet.server.with_secret(&work.token).post("/v1/runs", &body).refused(401);
-}
-
-#[test]
-fn a_job_is_cancelled_at_any_point_and_nothing_of_its_agent_is_accepted_afterwards() {
-    let fleet = Fleet::start();
-    let web = image("web", 0..3);
-    fleet.server.capture(&web);
-    fleet.machine(1);
-    let cancel = |job: u64| fleet.server.as_operator().send("POST", &format!("/v1/jobs/{job}/cancel"), &[], b"");
-    for point in ["boot", "claimed", "running", "leaving"] {
-        let job = fleet.ask(&restore_with("web", &[1], forced()))[0];
-        fleet.until_it(job, "on", |job| job.step.contains("waits for its agent"));
-        let nonce = u32::try_from(job).unwrap();
-        let work = (point != "boot").then(|| fleet.say(&hello(1, nonce)).work.unwrap());
-        let run = work.as_ref().filter(|_| point != "claimed").map(|work| fleet.begin(work));
-        if point == "leaving" {
-            fleet.finish(work.as_ref().unwrap(), run.as_ref().unwrap(), &web);
-        }
-        cancel(job).done(200);
-        let end = fleet.job(job).job;
-        assert_eq!((end.state, end.cause), (JobState::Cancelled, Some(Cause::Operator)), "{point}");
-        match (point, work, run) {
-            ("running", Some(work), Some(run)) => {
-                fleet.result(&work, &run, &web).refused(409);
-                run.1.post("/v1/runs/current", &beat()).refused(409);
-            }
-            ("claimed", Some(work), _) => {
-                let body = OpenRun { image: work.image.clone(), ..open(work.action, "x") };
-                fleet.server.with_secret(&work.token).post("/v1/runs", &body).refused(401);
-            }
-            _ => {}
-        }
-        cancel(job).refused(409);
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod backup;
 mod boot;
+mod cancel;
 mod captures;
 mod commands;
 mod fleet;

@@ -1,0 +1,203 @@
+//! What comes of a plan: the operator's lines, and the jobs to insert.
+//!
+//! In: machines with what was asked for them, and their power. Out: lines that say what is refused and erased; jobs.
+//! Promise: all jobs of a draft are inserted or none; what was agreed to is what is inserted.
+
+use super::engine::by_hand;
+use crate::db::jobs::{self, NewJob};
+use crate::db::machines::MachineRow;
+use crate::inventory::{candidates, disks};
+use ramet_wire::ImageRef;
+use ramet_wire::agents::DiskSeen;
+use ramet_wire::id::{hex, sha256};
+use ramet_wire::jobs::{JobDisk, JobKind, JobOptions, Plan, PlannedMachine};
+use ramet_wire::machines::{Label, RunsWhat};
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Tries of a job whose operator said nothing.
+const TRIES: u32 = 3;
+
+/// A plan, and the jobs that carry it out.
+#[derive(Debug)]
+pub struct Draft {
+    /// For the operator.
+    pub plan: Plan,
+    capture: Option<NewJob>,
+    rest: Vec<NewJob>,
+    tree: Option<NewJob>,
+}
+
+impl Draft {
+    /// Why nothing may be done, if one machine is refused.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.plan.machines.iter().any(|machine| machine.refused.is_some())
+    }
+}
+
+/// One machine's part.
+pub(super) struct Part {
+    pub machine: MachineRow,
+    pub kind: JobKind,
+    pub image: Option<ImageRef>,
+    /// Bytes of the image's disks; none where they are not known.
+    pub sizes: Option<Vec<(u32, u64)>>,
+    pub options: JobOptions,
+    pub warnings: Vec<String>,
+    pub refused: Option<String>,
+}
+
+/// Which disks, and what is to be said of them.
+fn pairs(part: &mut Part) -> Vec<JobDisk> {
+    let (machine, options) = (&part.machine, &part.options);
+    if part.kind == JobKind::Inventory || part.refused.is_some() {
+        return Vec::new();
+    }
+    if machine.disks.is_empty() {
+        let why = "its disks are not known yet: its agent takes the only candidate, or ends without writing";
+        if part.kind == JobKind::Restore {
+            part.warnings.push(why.to_owned());
+        }
+        return Vec::new();
+    }
+    let all: Vec<(u32, u64)> = match (&part.sizes, part.kind, options.disk.is_empty()) {
+        (Some(sizes), JobKind::Restore, _) => sizes.clone(),
+        (None, JobKind::Restore, _) => return Vec::new(),
+        (_, _, true) => (0_u32..).zip(candidates(&machine.disks)).map(|(ordinal, _)| (ordinal, 0)).collect(),
+        // What is named is what is captured.
+        (_, _, false) => return Vec::new(),
+    };
+    match disks::choose(&all, &machine.disks, &options.disk) {
+        Ok(pairs) => pairs,
+        Err(why) => {
+            part.refused = Some(format!("{}: {why}", machine.name));
+            Vec::new()
+        }
+    }
+}
+
+fn judge(part: &mut Part, power: &str, erases: &[DiskSeen]) {
+    let name = &part.machine.name;
+    if power == "on" && part.kind != JobKind::Capture && !part.options.force_off {
+        part.refused.get_or_insert(format!("{name} is on; switch it off, or ask with --force-off"));
+    }
+    if part.options.blank_only
+        && let Some(disk) = erases.iter().find(|disk| disk.holds.as_deref().is_some_and(|holds| !holds.is_empty()))
+    {
+        let holds = disk.holds.clone().unwrap_or_default();
+        part.refused.get_or_insert(format!("disk {} of {name} holds {holds}", disk.name));
+    }
+    let blind = part.machine.power.as_deref().is_some_and(|kind| kind.starts_with("fence") || kind.starts_with("w"));
+    if blind && !part.machine.network_first {
+        let kind = part.machine.power.clone().unwrap_or_default();
+        part.warnings.push(format!("{kind} cannot set the next start: {name} must start from the network by itself"));
+    }
+    if by_hand(&part.machine) {
+        part.warnings.push(format!("a person switches {name} on, from the network, when its job is in boot"));
+    }
+}
+
+/// Puts the parts, each with its power as read and why it was not read, together.
+pub(super) fn assemble(mut parts: Vec<Part>, power: &[(String, Option<String>)], by: &str) -> Draft {
+    let tree = (parts.len() > 1).then(|| new_job(JobKind::Tree, None, &parts[parts.len() - 1], Vec::new(), by));
+    let (mut capture, mut rest, mut planned) = (None, Vec::new(), Vec::new());
+    for (part, (power, unread)) in parts.iter_mut().zip(power) {
+        let pairs = pairs(part);
+        let erases: Vec<DiskSeen> = match part.kind {
+            JobKind::Restore => pairs.iter().filter_map(|pair| disks::of(&part.machine.disks, pair)).cloned().collect(),
+            _ => Vec::new(),
+        };
+        part.warnings.extend(unread.clone());
+        judge(part, power, &erases);
+        let job = new_job(part.kind, Some(part.machine.id), part, pairs, by);
+        if part.kind == JobKind::Capture {
+            capture = Some(job)
+        } else {
+            rest.push(job)
+        }
+        planned.push(to_wire(part, power, erases));
+    }
+    let text = serde_json::to_vec(&planned.iter().map(agreed).collect::<Vec<_>>()).unwrap_or_default();
+    let digest = hex(&sha256(&text)[..8]);
+    Draft { plan: Plan { digest, machines: planned, jobs: Vec::new() }, capture, rest, tree }
+}
+
+/// What an operator agrees to: power and warnings come and go.
+fn agreed(machine: &PlannedMachine) -> impl serde::Serialize {
+    let disks: Vec<_> = machine.erases.iter().map(|disk| (disk.serial.clone(), disk.wwn.clone(), disk.size)).collect();
+    (machine.machine.clone(), machine.kind, machine.image.clone(), disks, machine.refused.is_some())
+}
+
+fn to_wire(part: &Part, power: &str, erases: Vec<DiskSeen>) -> PlannedMachine {
+    let machine = &part.machine;
+    let runs = match (&machine.runs, machine.runs_since, &machine.runs_run) {
+        (Some(image), Some(since), Some(run)) => {
+            image.parse().ok().map(|image| RunsWhat { image, since: crate::time::rfc3339(since), run: run.clone() })
+        }
+        _ => None,
+    };
+    PlannedMachine {
+        machine: machine.name.parse().unwrap_or_else(|_| unnamed()),
+        kind: part.kind,
+        image: part.image.clone(),
+        power: power.to_owned(),
+        runs,
+        erases,
+        warnings: part.warnings.clone(),
+        refused: part.refused.clone(),
+    }
+}
+
+fn unnamed() -> Label {
+    "unnamed".parse().expect("these letters are a label")
+}
+
+fn new_job(kind: JobKind, machine: Option<i64>, part: &Part, disks: Vec<JobDisk>, by: &str) -> NewJob {
+    let hand = machine.is_some() && by_hand(&part.machine);
+    let tries = part.options.tries.unwrap_or(if hand { 1 } else { TRIES });
+    let options = JobOptions { dry_run: false, agreed: None, ..part.options.clone() };
+    let (image, by) = (part.image.clone(), by.to_owned());
+    NewJob { parent: None, after: None, kind, machine, image, options, disks, tries, by }
+}
+
+/// Makes the jobs of a draft, all in one transaction; their numbers, or why a machine of them is busy by now.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert(db: &mut Connection, draft: Draft, now: i64) -> rusqlite::Result<Result<Vec<u64>, String>> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let made = insert_in(&tx, draft, now)?;
+    if made.is_ok() {
+        tx.commit()?;
+    }
+    Ok(made)
+}
+
+/// The same, in a transaction of others.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert_in(tx: &Connection, draft: Draft, now: i64) -> rusqlite::Result<Result<Vec<u64>, String>> {
+    for job in draft.capture.iter().chain(&draft.rest) {
+        let Some(machine) = job.machine else { continue };
+        if let Some(open) = jobs::open_of(tx, machine)?.first() {
+            return Ok(Err(format!(
+                "machine {} is busy with job {} by now",
+                open.name.clone().unwrap_or_default(),
+                open.id
+            )));
+        }
+    }
+    let mut made = Vec::new();
+    let mut add = |job: &NewJob| -> rusqlite::Result<i64> {
+        let id = jobs::insert(tx, job, now)?;
+        made.extend(u64::try_from(id));
+        Ok(id)
+    };
+    let parent = draft.tree.as_ref().map(&mut add).transpose()?;
+    let capture = draft.capture.map(|job| add(&NewJob { parent, ..job })).transpose()?;
+    for job in draft.rest {
+        add(&NewJob { parent, after: capture, ..job })?;
+    }
+    Ok(Ok(made))
+}
