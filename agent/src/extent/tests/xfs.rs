@@ -88,6 +88,8 @@ pub(super) fn agrees(image: &Image, case: &str) -> Image {
     assert_eq!((map.content.kind.as_str(), map.content.state.as_deref()), ("xfs", Some("clean")), "{case}");
     let ours = extents(&map, size);
     let data = of_kind(&ours, ExtentKind::Data);
+    // It does not write over a map.
+    let _ = fs::remove_file(image.dir.path().join("domain"));
     let cloned = partclone("partclone.xfs", image);
     assert_eq!(minus(&cloned, &data), [], "{case}: partclone calls used what we do not");
     let end = number(image, "sb 0", "dblocks") * number(image, "sb 0", "blocksize");
@@ -121,7 +123,8 @@ pub(super) fn fragment(root: &Path, files: usize) {
     dirs.iter().for_each(|dir| fs::create_dir_all(dir).unwrap());
     let name = |number: usize| dirs[number % 8].join(format!("{number}"));
     let mut made = 0;
-    while made < files && File::create(name(made)).and_then(|mut f| f.write_all(&[7; 4096 * 3][..4096 * (made % 3 + 1)])).is_ok()
+    while made < files
+        && File::create(name(made)).and_then(|mut f| f.write_all(&[7; 4096 * 3][..4096 * (made % 3 + 1)])).is_ok()
     {
         made += 1;
     }
@@ -151,7 +154,7 @@ const LAYOUTS: &[&str] = &[
     "-m reflink=0,rmapbt=0,finobt=0,bigtime=0,inobtcount=0",
     "-m rmapbt=1,reflink=1 -i nrext64=1",
     "-d agcount=1",
-    "-d agcount=4,agsize=16793600",
+    "-d agsize=16793600",
     "-d su=64k,sw=4 -l su=256k",
     "-l su=32k -l size=16m",
     "-l agnum=2 -b size=1024",
@@ -249,4 +252,53 @@ fn a_fragmented_version_4_with_trees_of_three_levels_is_as_partclone_and_xfs_db_
     let list = |image: &Image| xfs_db(image, &["-r"], &["ls /"]);
     assert_eq!(list(&image), list(&clone));
     assert!(list(&image).lines().count() > 4000);
+}
+
+#[test]
+fn a_grown_file_system_is_as_partclone_and_xfs_db_see_it_and_what_lies_behind_it_is_not_read() {
+    let image = xfs(96 * MIB, "-d size=50m,agcount=3");
+    agrees(&image, "smaller than its partition");
+    let end = number(&image, "sb 0", "dblocks") * number(&image, "sb 0", "blocksize");
+    assert!(extents(&image.map(), 96 * MIB).iter().all(|extent| extent.range.end() <= end));
+    {
+        let mount = image.mount("nouuid");
+        super::images::run("xfs_growfs", &[mount.0.to_str().unwrap()]);
+        write_tree(&mount.0, 400, 1 << 18);
+    }
+    assert!(number(&image, "sb 0", "dblocks") > 20_000);
+    let clone = agrees(&image, "grown");
+    same_files(&image, &clone, "grown");
+}
+
+#[test]
+fn a_log_or_a_realtime_part_elsewhere_makes_it_whole() {
+    let other = Image::empty(32 * MIB);
+    for (options, warning) in [
+        (format!("-l logdev={},size=16m", other.name()), "its log lies on another device"),
+        (format!("-r rtdev={},size=32m", other.name()), "realtime device of 8192 blocks"),
+    ] {
+        let map = xfs(64 * MIB, &options).map();
+        assert!(map.whole && map.warnings[0].contains(warning), "{map:?}");
+        assert_eq!(map.content.state, None);
+    }
+}
+
+/// mkfs.xfs of today makes neither of these, the kernel of today mounts both: exchange range and parent pointers.
+#[test]
+fn flags_that_change_nothing_of_what_lies_where_are_known() {
+    for bit in [0x40, 0x80] {
+        let image = xfs(64 * MIB, "-d agcount=2 -l size=16m");
+        let ag = number(&image, "sb 0", "agblocks") * number(&image, "sb 0", "blocksize");
+        for at in [0, ag] {
+            let mut raw = image.read(at, 512);
+            raw[219] |= bit;
+            raw[224..228].fill(0);
+            let sum = crc32c::crc32c(&raw).to_le_bytes();
+            raw[224..228].copy_from_slice(&sum);
+            image.write(at, &raw);
+        }
+        drop(image.mount("nouuid"));
+        let map = image.map();
+        assert!(!map.whole && map.warnings.is_empty(), "{bit:#x}: {map:?}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::super::Map;
 use super::images::{Image, extents, run, source};
-use super::xfs::{MIB, xfs, xfs_db, xfs_tool};
+use super::xfs::{MIB, number, xfs, xfs_db, xfs_tool};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -97,7 +97,7 @@ fn one_that_was_remounted_to_be_read_only_is_clean() {
 /// The unmount record wanders through the ring and over its end, and the cycle goes up.
 #[test]
 fn the_log_is_clean_after_each_of_many_rounds_and_dirty_within_each() {
-    for (options, rounds) in [("-l su=256k,size=20m", 40), ("-l size=8m", 12), ("-b size=1024 -l size=8m,su=32k", 12)] {
+    for (options, rounds) in [("-l su=256k,size=20m", 40), ("-l size=8m", 18), ("-b size=1024 -l size=8m,su=32k", 18)] {
         let image = xfs(96 * MIB, options);
         let mut heads = Vec::new();
         for round in 0..rounds {
@@ -144,14 +144,46 @@ fn a_log_that_was_zeroed_or_renamed_by_the_tools_is_clean() {
     super::xfs::agrees(&image, "new UUID");
 }
 
+/// Where the log lies, and its length, in bytes.
+fn log(image: &Image) -> (u64, usize) {
+    let get = |name| number(image, "sb 0", name);
+    let (start, bits, block) = (get("logstart"), get("agblklog"), get("blocksize"));
+    let at = ((start >> bits) * get("agblocks") + (start & ((1 << bits) - 1))) * block;
+    (at, usize::try_from(get("logblocks") * block).unwrap())
+}
+
 #[test]
 fn a_log_of_zeros_is_no_clean_log() {
     let image = xfs(64 * MIB, "");
-    let [start, log, block] = ["logstart", "logblocks", "blocksize"].map(|name| super::xfs::number(&image, "sb 0", name));
-    let per_ag = super::xfs::number(&image, "sb 0", "agblocks");
-    let bits = super::xfs::number(&image, "sb 0", "agblklog");
-    let at = ((start >> bits) * per_ag + (start & ((1 << bits) - 1))) * block;
-    image.write(at, &vec![0; usize::try_from(log * block).unwrap()]);
+    let (at, len) = log(&image);
+    image.write(at, &vec![0; len]);
     let map = image.map();
     assert!(map.whole && map.warnings[0].contains("log starts with cycle 0"), "{map:?}");
+}
+
+/// The header of the unmount record is the last block of the ring, its data the first one of the next cycle.
+#[test]
+fn an_unmount_record_over_the_end_of_the_log_is_clean() {
+    let image = xfs(64 * MIB, "");
+    let (at, len) = log(&image);
+    let mut ring = image.read(at, len);
+    let (header, data) = (ring[..512].to_vec(), ring[512..1024].to_vec());
+    for (block, raw) in ring.chunks_exact_mut(512).enumerate() {
+        raw.fill(0);
+        raw[3] = if block == 0 { 4 } else { 3 };
+    }
+    let last = len - 512;
+    ring[..512].copy_from_slice(&data);
+    ring[..4].copy_from_slice(&[0, 0, 0, 4]);
+    ring[last..].copy_from_slice(&header);
+    ring[last + 4..last + 8].copy_from_slice(&[0, 0, 0, 3]);
+    ring[last + 19] = 3;
+    ring[last + 20..last + 24].copy_from_slice(&u32::try_from(last / 512).unwrap().to_be_bytes());
+    image.write(at, &ring);
+    assert!(!judged(&image, "over the end").whole);
+    // One block of the cycle before where the record's data should be.
+    ring[3] = 3;
+    image.write(at, &ring);
+    let map = image.map();
+    assert!(map.whole && map.warnings[0].contains("it needs recovery"), "{map:?}");
 }

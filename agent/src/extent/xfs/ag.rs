@@ -20,9 +20,9 @@ use super::super::ExtentError;
 use super::super::bytes::{Fields, in_memory};
 use super::super::error::believe;
 use super::super::peek::read;
-use super::{Volume, value};
 use super::geometry::HEADERS;
 use super::superblock::Superblock;
+use super::{Volume, value};
 use crate::disk::source::ReadAt;
 use std::ops::Range;
 
@@ -149,7 +149,8 @@ fn in_use(volume: &Volume, ag: &Ag, agf: &[u8], raw: &[u8]) -> Result<Vec<Range<
     };
     let size = (raw.len() - start) / 4;
     let [first, last, count] = [40, 44, 48].map(|at| usize::try_from(agf.be32(at)).unwrap_or(usize::MAX));
-    let fits = first < size && last < size && count <= size && (count == 0 || (last + size - first) % size + 1 == count);
+    let fits =
+        first < size && last < size && count <= size && (count == 0 || (last + size - first) % size + 1 == count);
     believe!(fits, "AGF of AG {number} has {count} AGFL entries from {first} to {last}, there are {size}");
     let mut in_use = vec![0..geometry.header_blocks()];
     if number == geometry.log_ag {

@@ -4,8 +4,8 @@
 //! Promise: everything lies inside the partition, so arithmetic on blocks of a `Geometry` cannot wrap.
 
 use super::super::ExtentError;
-use super::super::error::believe;
 use super::super::bytes::in_memory;
+use super::super::error::believe;
 use super::superblock::{SECTOR_SIZES, Superblock};
 use crate::disk::source::ReadAt;
 use std::ops::Range;
@@ -73,7 +73,8 @@ impl Geometry {
         let expected = blocks.div_ceil(ag_blocks);
         believe!(ags == expected && ags > 0, "superblock has {ags} AGs, {blocks} blocks make {expected}");
         let log2 = ag_blocks.next_power_of_two().trailing_zeros();
-        let logs = [("block", 120, block.trailing_zeros()), ("sector", 121, sector.trailing_zeros()), ("AG", 124, log2)];
+        let logs =
+            [("block", 120, block.trailing_zeros()), ("sector", 121, sector.trailing_zeros()), ("AG", 124, log2)];
         for (name, at, expected) in logs {
             let found = fields.u8(at);
             believe!(u32::from(found) == expected, "superblock has {name}s of 1 << {found}, 1 << {expected} expected");

@@ -22,8 +22,6 @@ use std::fmt;
 pub(super) const BLOCK: usize = 512;
 /// Records that may be on their way to the disk at one time.
 const IN_FLIGHT: u64 = 8;
-/// Blocks that are read at once.
-const AT_ONCE: u64 = 256;
 
 /// A place in the log, and with it a time: cycle, then block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +81,9 @@ pub(super) fn clean_head(part: &dyn ReadAt, geometry: &Geometry) -> Result<Lsn, 
         "log starts with cycle {first} and ends with {last}, {} expected",
         first - 1
     );
+    if let Some(head) = ring.formatted()? {
+        return Ok(head);
+    }
     let head = if first == last { len } else { ring.boundary()? };
     ring.check_around(head)?;
     record::check_last(&ring, head)?;
@@ -116,6 +117,29 @@ impl Ring<'_> {
         if self.geometry.log_v2 { 512 } else { 64 }
     }
 
+    /// The head of a log that `xfs_db` or `xfs_repair` wrote anew and no kernel has used since: an unmount record at its
+    /// start, zeros behind it, and then unmount records of the cycle before, of which the last one ends at the start:
+    /// there the kernel sees both head and tail.
+    fn formatted(&self) -> Result<Option<Lsn>, ExtentError> {
+        let end = record::blocks(self, &self.read(0, 1)?).filter(|end| *end < self.len / 2);
+        let Some(end) = end.filter(|_| self.last != 0) else { return Ok(None) };
+        if cycle(&self.read(end, 1)?) != 0 {
+            return Ok(None);
+        }
+        record::check_last(self, end)?;
+        let mut expected = 0;
+        let reach = (self.record_blocks() * IN_FLIGHT).min(self.len - end);
+        for (block, raw) in (end..).zip(self.read(end, reach)?.chunks_exact(BLOCK)) {
+            let found = cycle(raw);
+            if found == self.last {
+                expected = found;
+            }
+            believe!(found == expected, "it needs recovery: log block {block} has cycle {found}, {expected} expected");
+        }
+        record::check_last(self, 0)?;
+        Ok(Some(Lsn { cycle: self.first, block: 0 }))
+    }
+
     /// The first block of the last block's cycle, by halving.
     fn boundary(&self) -> Result<u64, ExtentError> {
         let (mut low, mut high) = (0, self.len - 1);
@@ -140,11 +164,8 @@ impl Ring<'_> {
     /// Records get to the disk in any order, so after a crash there are holes near the head; after an unmount none.
     fn check_around(&self, head: u64) -> Result<(), ExtentError> {
         let reach = (self.record_blocks() * IN_FLIGHT).min(self.len / 2);
-        let mut done = 0;
-        while done < 2 * reach {
-            let count = AT_ONCE.min(2 * reach - done);
-            let from = (self.before(head, reach) + done) % self.len;
-            for (block, raw) in (from..).zip(self.read(from, count)?.chunks_exact(BLOCK)) {
+        for from in [self.before(head, reach), head % self.len] {
+            for (block, raw) in (from..).zip(self.read(from, reach)?.chunks_exact(BLOCK)) {
                 let block = block % self.len;
                 let (found, expected) = (cycle(raw), self.cycle_at(block, head));
                 believe!(
@@ -152,7 +173,6 @@ impl Ring<'_> {
                     "it needs recovery: log block {block} has cycle {found}, {expected} expected (head {head})"
                 );
             }
-            done += count;
         }
         Ok(())
     }

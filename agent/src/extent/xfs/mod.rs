@@ -64,7 +64,11 @@ impl Volume {
     /// Nothing was written after the log ended: a log that was zeroed or is another one's says nothing.
     fn check_lsn(&self, lsn: u64, what: impl FnOnce() -> String) -> Result<(), ExtentError> {
         let (written, head) = (Lsn::from(lsn), self.head);
-        believe!(lsn == log::NEVER || written <= head, "{} was written at {written} of the log, which ends at {head}", what());
+        believe!(
+            lsn == log::NEVER || written <= head,
+            "{} was written at {written} of the log, which ends at {head}",
+            what()
+        );
         Ok(())
     }
 

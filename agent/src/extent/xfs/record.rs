@@ -31,17 +31,22 @@ const SUM_AT: usize = 32;
 const CLIENT_LOG: u8 = 0xaa;
 const UNMOUNT: u8 = 0x20;
 
-/// # Errors
-/// A doubt unless the last record before `head` is that of an unmount.
-pub(super) fn check_last(ring: &Ring<'_>, head: u64) -> Result<(), ExtentError> {
+/// The record before `head` up to `head`.
+fn last(ring: &Ring<'_>, head: u64) -> Result<Vec<u8>, ExtentError> {
     let reach = (ring.record_blocks() + MOST_HEADERS).min(ring.len);
-    let raw = ring.read(ring.before(head, reach), reach)?;
+    let mut raw = ring.read(ring.before(head, reach), reach)?;
     let Some(back) = raw.rchunks_exact(BLOCK).position(|block| Fields(block).be32(0) == MAGIC) else {
         return Err(ExtentError::doubt(format!("log has no record in the {reach} blocks before its head {head}")));
     };
-    let back = back as u64 + 1;
+    Ok(raw.split_off(raw.len() - (back + 1) * BLOCK))
+}
+
+/// # Errors
+/// A doubt unless the last record before `head` is that of an unmount.
+pub(super) fn check_last(ring: &Ring<'_>, head: u64) -> Result<(), ExtentError> {
+    let record = &last(ring, head)?[..];
+    let back = (record.len() / BLOCK) as u64;
     let at = ring.before(head, back);
-    let record = &raw[raw.len() - in_memory(back)? * BLOCK..];
     let headers = check_header(ring, Fields(record), at, head)?;
     let (len, end) = (u64::from(Fields(record).be32(12)), headers + data_blocks(record));
     believe!(
@@ -64,6 +69,17 @@ fn data_blocks(record: &[u8]) -> u64 {
     u64::from(Fields(record).be32(12)).div_ceil(BLOCK as u64)
 }
 
+/// Blocks of the record that starts with `header`; `None` where there is none.
+pub(super) fn blocks(ring: &Ring<'_>, header: &[u8]) -> Option<u64> {
+    (Fields(header).be32(0) == MAGIC).then(|| header_blocks(ring, Fields(header)) + data_blocks(header))
+}
+
+/// Headers of a record.
+fn header_blocks(ring: &Ring<'_>, fields: Fields<'_>) -> u64 {
+    let size = u64::from(fields.be32(320));
+    if !ring.geometry.log_v2 || fields.be32(8) == 1 || size <= PER_HEADER { 1 } else { size.div_ceil(PER_HEADER) }
+}
+
 /// Its number of header blocks.
 fn check_header(ring: &Ring<'_>, fields: Fields<'_>, at: u64, head: u64) -> Result<u64, ExtentError> {
     let (found, expected) = (fields.be32(4), ring.cycle_at(at, head));
@@ -73,19 +89,21 @@ fn check_header(ring: &Ring<'_>, fields: Fields<'_>, at: u64, head: u64) -> Resu
         "the log's last record at block {at} of cycle {expected} says that it is {lsn} (written in cycle {found})"
     );
     let version = fields.be32(8);
-    believe!((1..=2).contains(&version), "the log's last record at block {at} has version {version}, 1 and 2 are known");
+    believe!(
+        (1..=2).contains(&version),
+        "the log's last record at block {at} has version {version}, 1 and 2 are known"
+    );
     believe!(
         fields.bytes(304, 16) == ring.geometry.uuid,
         "the log's last record at block {at} is of file system {:#x}, not of {:#x}",
         super::value(fields.bytes(304, 16)),
         super::value(&ring.geometry.uuid)
     );
-    let size = u64::from(fields.be32(320));
-    if !ring.geometry.log_v2 || version == 1 || size <= PER_HEADER {
-        return Ok(1);
-    }
-    let headers = size.div_ceil(PER_HEADER);
-    believe!(headers <= MOST_HEADERS, "the log's last record at block {at} has a buffer of {size} bytes, at most 256 KiB");
+    let (headers, size) = (header_blocks(ring, fields), fields.be32(320));
+    believe!(
+        headers <= MOST_HEADERS,
+        "the log's last record at block {at} has a buffer of {size} bytes, at most 256 KiB"
+    );
     Ok(headers)
 }
 

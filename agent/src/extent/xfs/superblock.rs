@@ -133,9 +133,12 @@ impl Superblock {
         let unknown = features2 & !known;
         believe!(unknown == 0, "superblock has unknown features2 flags {unknown:#x} (known: {known:#x})");
         if self.summed() {
-            for (name, at, known) in
-                [("compat", 208, 0), ("ro_compat", 212, RO_COMPAT), ("incompat", 216, INCOMPAT), ("log_incompat", 220, 0)]
-            {
+            for (name, at, known) in [
+                ("compat", 208, 0),
+                ("ro_compat", 212, RO_COMPAT),
+                ("incompat", 216, INCOMPAT),
+                ("log_incompat", 220, 0),
+            ] {
                 let unknown = fields.be32(at) & !known;
                 believe!(unknown == 0, "superblock has unknown {name} flags {unknown:#x} (known: {known:#x})");
             }
@@ -156,7 +159,10 @@ impl Superblock {
         believe!(fits, "superblock has log sectors of {sector} bytes, {expected} expected (1 << {log2})");
         let (unit, block) = (fields.be32(196), fields.be32(4));
         let fits = unit <= 1 || unit <= 256 << 10 && block > 0 && unit.is_multiple_of(block);
-        believe!(fits, "superblock has a log stripe unit of {unit} bytes, whole blocks of {block} up to 256 KiB expected");
+        believe!(
+            fits,
+            "superblock has a log stripe unit of {unit} bytes, whole blocks of {block} up to 256 KiB expected"
+        );
         Ok(())
     }
 }
