@@ -34,8 +34,16 @@ impl<'a> Fields<'a> {
         u64::from_le_bytes(self.array(at))
     }
 
+    pub fn be16(self, at: usize) -> u16 {
+        u16::from_be_bytes(self.array(at))
+    }
+
     pub fn be32(self, at: usize) -> u32 {
         u32::from_be_bytes(self.array(at))
+    }
+
+    pub fn be64(self, at: usize) -> u64 {
+        u64::from_be_bytes(self.array(at))
     }
 
     /// Sixteen bytes in the order they are printed; `None` when all are zero.

@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, ext, fat, signatures as sig, swap};
+use super::{ExtentError, ext, fat, signatures as sig, swap, xfs};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -28,7 +28,7 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (swap::recognise, Some(swap::read)),
     (ext::recognise, Some(ext::read)),
     (fat::recognise, Some(fat::read)),
-    (sig::xfs, None),
+    (xfs::recognise, Some(xfs::read)),
     (sig::btrfs, None),
     (sig::ntfs, None),
     (sig::exfat, None),

@@ -15,6 +15,7 @@ mod signatures;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod xfs;
 
 pub use error::ExtentError;
 pub use fat::efi_loaders;

@@ -164,10 +164,6 @@ pub(super) fn dm_verity(peek: &Peek<'_>) -> Found {
     Signature { uuid_at: Some(16), ..plain("DM_verity_hash", 0, b"verity\0\0") }.find(peek)
 }
 
-pub(super) fn xfs(peek: &Peek<'_>) -> Found {
-    Signature { uuid_at: Some(32), label_at: Some((108, 12)), ..plain("xfs", 0, b"XFSB") }.find(peek)
-}
-
 pub(super) fn btrfs(peek: &Peek<'_>) -> Found {
     let (uuid_at, label_at) = (Some(32), Some((0x12b, 256)));
     Signature { kind: "btrfs", at: 64 << 10, magic_at: 64, magic: b"_BHRfS_M", uuid_at, label_at }.find(peek)

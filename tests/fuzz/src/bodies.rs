@@ -22,6 +22,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("ext", extents),
     ("fat", extents),
     ("swap", extents),
+    ("xfs", extents),
     ("gpt", table),
     ("mbr", table),
     ("pack", packs),
@@ -53,7 +54,11 @@ impl Image {
         let sector_size = if flags & 0x80 == 0 { 512 } else { 4096 };
         let mut bytes = bytes.to_vec();
         if flags & 0x40 != 0 {
-            mend_gpt(&mut bytes, sector_size as usize);
+            if bytes.starts_with(b"XFSB") {
+                mend_xfs(&mut bytes);
+            } else {
+                mend_gpt(&mut bytes, sector_size as usize);
+            }
         }
         (size > 0).then_some(Self { bytes, size, sector_size })
     }
@@ -94,6 +99,29 @@ fn mend_gpt(bytes: &mut [u8], sector: usize) {
     bytes[sector + 16..sector + 20].fill(0);
     let crc = crc32fast::hash(&bytes[sector..sector + 92]).to_le_bytes();
     bytes[sector + 16..sector + 20].copy_from_slice(&crc);
+}
+
+/// Puts the right checksums into the first AG of an XFS of version 5: its headers, and every block that looks like one
+/// of a free-space tree.
+fn mend_xfs(bytes: &mut [u8]) {
+    if bytes.len() < 512 {
+        return;
+    }
+    let block = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+    let sector = usize::from(u16::from_be_bytes([bytes[102], bytes[103]]));
+    if !sector.is_power_of_two() || sector < 512 || !block.is_power_of_two() || block < sector {
+        return;
+    }
+    let trees = (0..bytes.len() / block).filter(|index| bytes[index * block..].starts_with(b"AB3"));
+    let trees: Vec<_> = trees.map(|index| (index * block, block, 52)).collect();
+    let headers = [(0, sector, 224), (sector, sector, 216), (3 * sector, sector, 32)];
+    for (at, len, sum_at) in headers.into_iter().chain(trees) {
+        if let Some(raw) = bytes.get_mut(at..at + len) {
+            raw[sum_at..sum_at + 4].fill(0);
+            let sum = crc32c::crc32c(raw).to_le_bytes();
+            raw[sum_at..sum_at + 4].copy_from_slice(&sum);
+        }
+    }
 }
 
 /// The map of whatever this is: no error (memory answers), and extents that keep their promises.

@@ -2,6 +2,7 @@
 
 use super::super::ExtentKind;
 use super::images::{Image, extents, of_kind, random, total};
+use super::xfs::xfs;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -84,4 +85,27 @@ fn maps_16_000_groups_without_flex_bg_in_less_than_16_mib() {
 fn a_small_file_system_is_read_by_less_than_its_files_and_metadata() {
     let image = Image::ext(64 * MIB, "-t ext4 -b 4096 -O ^has_journal");
     assert!(image.map().used_bytes < MIB, "{}", image.map().used_bytes);
+}
+
+/// As few and as many AGs as there may be, or nearly; the kernel has written into some.
+#[test]
+fn maps_an_xfs_of_1_tib_in_less_than_5_seconds_and_16_mib() {
+    for options in ["-l size=64m", "-l size=64m -d agcount=4000"] {
+        let image = xfs(1 << 40, options);
+        {
+            let mount = image.mount("nouuid");
+            for number in 0..200 {
+                let dir = mount.0.join(number.to_string());
+                fs::create_dir(&dir).unwrap();
+                fs::write(dir.join("file"), vec![1; 50_000]).unwrap();
+            }
+        }
+        let start = Instant::now();
+        let map = image.map();
+        let took = start.elapsed();
+        assert!(!map.whole, "{:?}", map.warnings);
+        let peak = peak_kib_of_mapping(&image);
+        println!("{options}: {} bytes to read, mapped in {took:?}, peak {peak} KiB", map.used_bytes);
+        assert!(took < Duration::from_secs(5) && peak < 16 << 10, "{took:?} {peak} KiB");
+    }
 }

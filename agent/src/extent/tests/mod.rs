@@ -11,3 +11,6 @@ mod images;
 mod large;
 mod names;
 mod swap;
+mod xfs;
+mod xfs_damage;
+mod xfs_dirty;
