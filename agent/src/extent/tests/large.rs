@@ -2,6 +2,7 @@
 
 use super::super::ExtentKind;
 use super::images::{Image, extents, of_kind, random, total};
+use super::ntfs_volumes;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -84,4 +85,18 @@ fn maps_16_000_groups_without_flex_bg_in_less_than_16_mib() {
 fn a_small_file_system_is_read_by_less_than_its_files_and_metadata() {
     let image = Image::ext(64 * MIB, "-t ext4 -b 4096 -O ^has_journal");
     assert!(image.map().used_bytes < MIB, "{}", image.map().used_bytes);
+}
+
+#[test]
+fn maps_an_ntfs_of_1_tb_in_less_than_5_s_and_16_mib() {
+    for options in ["-c 4096", "-c 2097152"] {
+        let image = ntfs_volumes::made(1_000_000_000_000 / 4096 * 4096, options);
+        let start = Instant::now();
+        let map = image.map();
+        let took = start.elapsed();
+        let peak = peak_kib_of_mapping(&image);
+        println!("{options}: {} bytes to read, mapped in {took:?}, peak {peak} KiB", map.used_bytes);
+        assert!(!map.whole && map.used_bytes < 200 * MIB, "{map:?}");
+        assert!(took < Duration::from_secs(5) && peak < 16 << 10, "{took:?}, {peak} KiB");
+    }
 }

@@ -10,4 +10,8 @@ mod fat;
 mod images;
 mod large;
 mod names;
+mod ntfs;
+mod ntfs_damage;
+mod ntfs_dirty;
+mod ntfs_volumes;
 mod swap;
