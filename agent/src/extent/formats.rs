@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, ext, fat, signatures as sig, swap, xfs};
+use super::{ExtentError, ext, fat, ntfs, signatures as sig, swap, xfs};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -30,7 +30,7 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (fat::recognise, Some(fat::read)),
     (xfs::recognise, Some(xfs::read)),
     (sig::btrfs, None),
-    (sig::ntfs, None),
+    (ntfs::recognise, Some(ntfs::read)),
     (sig::exfat, None),
     (sig::f2fs, None),
     (sig::erofs, None),

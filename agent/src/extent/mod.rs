@@ -9,6 +9,7 @@ mod ext;
 mod fat;
 mod formats;
 mod map;
+mod ntfs;
 mod peek;
 mod rounded;
 mod signatures;

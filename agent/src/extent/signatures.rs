@@ -169,13 +169,6 @@ pub(super) fn btrfs(peek: &Peek<'_>) -> Found {
     Signature { kind: "btrfs", at: 64 << 10, magic_at: 64, magic: b"_BHRfS_M", uuid_at, label_at }.find(peek)
 }
 
-pub(super) fn ntfs(peek: &Peek<'_>) -> Found {
-    let Some(raw) = peek.bytes(0, 512)? else { return Ok(None) };
-    let fields = Fields(&raw);
-    let uuid = Some(format!("{:016X}", fields.le64(0x48)));
-    Ok((fields.bytes(3, 8) == b"NTFS    ").then(|| Content { uuid, ..Content::of("ntfs") }))
-}
-
 pub(super) fn exfat(peek: &Peek<'_>) -> Found {
     let Some(raw) = peek.bytes(0, 512)? else { return Ok(None) };
     let fields = Fields(&raw);

@@ -21,6 +21,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("ext", extents),
     ("fat", extents),
+    ("ntfs", ntfs),
     ("swap", extents),
     ("xfs", extents),
     ("gpt", table),
@@ -121,6 +122,55 @@ fn mend_xfs(bytes: &mut [u8]) {
             let sum = crc32c::crc32c(raw).to_le_bytes();
             raw[sum_at..sum_at + 4].copy_from_slice(&sum);
         }
+    }
+}
+
+/// With 0x40: every protected record gets the right ends, and the mirror what the MFT has, so that mutations reach what
+/// lies behind them. The mirror and the log are more than a seed can hold: they are made here, the log an empty one.
+fn ntfs(data: &[u8]) {
+    let mut data = data.to_vec();
+    if data.first().is_some_and(|flags| flags & 0x40 != 0) {
+        data[0] &= !0x40;
+        mend_ntfs(&mut data);
+    }
+    extents(&data);
+}
+
+/// `data` is the first byte of the target's input and the image behind it.
+fn mend_ntfs(data: &mut Vec<u8>) {
+    const FURTHEST: usize = 2 << 20;
+    let Some(image) = data.get(1..513) else { return };
+    let le = |at: usize, len: usize| {
+        image[at..at + len].iter().rev().fold(0_usize, |all, byte| all << 8 | usize::from(*byte))
+    };
+    let cluster = le(11, 2) * le(13, 1);
+    let (mft, mirror) = (le(48, 4) * cluster + 1, le(56, 4) * cluster + 1);
+    let record = if le(64, 1) > 0xf0 { 1 << (256 - le(64, 1)) } else { le(64, 1) * cluster };
+    for at in (1..data.len()).step_by(512) {
+        let len = match data.get(at..at + 4) {
+            Some(b"FILE") => record,
+            Some(b"INDX" | b"RSTR") => 4096,
+            _ => continue,
+        };
+        if let Some(bytes) = data.get_mut(at..at + len) {
+            mend_ends(bytes);
+        }
+    }
+    let len = 4 * record;
+    if mft + len > data.len() || mirror > FURTHEST || len > FURTHEST || record == 0 {
+        return;
+    }
+    let end = data.len().max(mirror + len.max(cluster));
+    data.resize(end, 0);
+    data.copy_within(mft..mft + len, mirror);
+    data.resize(end + (64 << 10), 0xff);
+}
+
+/// The update sequence number of a record at the end of each of its sectors.
+fn mend_ends(record: &mut [u8]) {
+    let at = usize::from(record[4]) | usize::from(record[5]) << 8;
+    if let Some([low, high]) = record.get(at..at + 2).map(|number| [number[0], number[1]]) {
+        record.chunks_exact_mut(512).for_each(|sector| sector[510..].copy_from_slice(&[low, high]));
     }
 }
 

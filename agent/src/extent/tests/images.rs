@@ -18,7 +18,7 @@ pub(super) fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// Runs a program until it succeeds, for at most five seconds.
-fn persist(program: &str, args: &[&str]) -> bool {
+pub(super) fn persist(program: &str, args: &[&str]) -> bool {
     (0..50).any(|_| {
         let done = Command::new(program).args(args).output().is_ok_and(|out| out.status.success());
         if !done {

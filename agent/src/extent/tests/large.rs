@@ -3,6 +3,7 @@
 use super::super::ExtentKind;
 use super::images::{Image, extents, of_kind, random, total};
 use super::xfs::xfs;
+use super::ntfs_volumes;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -107,5 +108,19 @@ fn maps_an_xfs_of_1_tib_in_less_than_5_seconds_and_16_mib() {
         let peak = peak_kib_of_mapping(&image);
         println!("{options}: {} bytes to read, mapped in {took:?}, peak {peak} KiB", map.used_bytes);
         assert!(took < Duration::from_secs(5) && peak < 16 << 10, "{took:?} {peak} KiB");
+    }
+}
+
+#[test]
+fn maps_an_ntfs_of_1_tb_in_less_than_5_s_and_16_mib() {
+    for options in ["-c 4096", "-c 2097152"] {
+        let image = ntfs_volumes::made(1_000_000_000_000 / 4096 * 4096, options);
+        let start = Instant::now();
+        let map = image.map();
+        let took = start.elapsed();
+        let peak = peak_kib_of_mapping(&image);
+        println!("{options}: {} bytes to read, mapped in {took:?}, peak {peak} KiB", map.used_bytes);
+        assert!(!map.whole && map.used_bytes < 200 * MIB, "{map:?}");
+        assert!(took < Duration::from_secs(5) && peak < 16 << 10, "{took:?}, {peak} KiB");
     }
 }

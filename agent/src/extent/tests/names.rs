@@ -62,6 +62,21 @@ fn fat_is_named_as_by_blkid() {
 }
 
 #[test]
+fn ntfs_is_named_as_by_blkid() {
+    for (args, label) in [
+        (&["-L", "with space"][..], Some("with space")),
+        (
+            &["-s", "4096", "-L", "a label of more than thirty-two characters"],
+            Some("a label of more than thirty-two characters"),
+        ),
+        (&[], None),
+    ] {
+        let args = [&["-F", "-Q", "-q", "-H", "16", "-S", "63", "-p", "0"][..], args].concat();
+        assert_eq!(made(8 * MIB, "mkntfs", &args).label.as_deref(), label);
+    }
+}
+
+#[test]
 fn swap_is_named_as_by_blkid() {
     assert_eq!(made(MIB, "mkswap", &["-L", "nap"]).label.as_deref(), Some("nap"));
     made(MIB, "mkswap", &["-p", "16384"]);
@@ -115,7 +130,6 @@ fn by_hand() -> Vec<(&'static str, Marks)> {
         ("stratis", vec![mark(516, b"!Stra0tis\x86\xff\x02^\x41rh")]),
         ("DM_integrity", vec![mark(0, b"integrt\0")]),
         ("DM_verity_hash", vec![mark(0, b"verity\0\0")]),
-        ("ntfs", vec![mark(0, b"\xeb\x52\x90NTFS    "), mark(510, b"\x55\xaa")]),
         ("exfat", vec![mark(0, b"\xeb\x76\x90EXFAT   "), mark(510, b"\x55\xaa")]),
         ("f2fs", vec![mark(1024, b"\x10\x20\xf5\xf2\x01\0\x0e\0")]),
         ("erofs", vec![mark(1024, b"\xe2\xe1\xf5\xe0")]),
