@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, ext, fat, signatures as sig, swap};
+use super::{ExtentError, exfat, ext, f2fs, fat, signatures as sig, swap};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -31,8 +31,8 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (sig::xfs, None),
     (sig::btrfs, None),
     (sig::ntfs, None),
-    (sig::exfat, None),
-    (sig::f2fs, None),
+    (exfat::recognise, Some(exfat::read)),
+    (f2fs::recognise, Some(f2fs::read)),
     (sig::erofs, None),
     (sig::squashfs, None),
     (sig::iso9660, None),
