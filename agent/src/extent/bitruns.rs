@@ -75,7 +75,8 @@ mod tests {
                         [0x00, 0xff, low][usize::from(kind % 3)]
                     })
                     .collect();
-                let set = |bit: u64| raw.get(bit as usize / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1);
+                let byte = |bit: u64| usize::try_from(bit / 8).ok().and_then(|at| raw.get(at));
+                let set = |bit: u64| byte(bit).is_some_and(|byte| byte >> (bit % 8) & 1 == 1);
                 let slow: Vec<u64> = (0..bits).filter(|&bit| set(bit)).collect();
                 let of = Bits { raw: &raw, bits };
                 assert_eq!(of.runs().flatten().collect::<Vec<u64>>(), slow);

@@ -39,7 +39,7 @@ pub(super) fn load(image: &Image, folder: &str, files: u64, bytes: u64) -> Vec<V
 }
 
 /// sload keeps small files in their inodes; whole blocks are found again as they are.
-fn blocks<'a>(contents: &'a [Vec<u8>]) -> impl Iterator<Item = &'a [u8]> {
+fn blocks(contents: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     contents.iter().filter(|content| content.len() > 4096).flat_map(|content| content.chunks_exact(4096))
 }
 
@@ -57,19 +57,28 @@ pub(super) fn main_area(image: &Image) -> (u64, u64) {
 /// The map is believed, it is partclone's, and a clone by it has the same files and no error.
 fn agrees(image: &Image, contents: &[Vec<u8>]) -> Map {
     let size = image.source().size();
-    let map = image.map();
-    assert!(!map.whole && map.warnings.is_empty(), "{map:?}");
-    let all = extents(&map, size);
-    let data = of_kind(&all, ExtentKind::Data);
-    let (main, main_end) = main_area(image);
+    let map = is_read(image, contents);
+    let data = of_kind(&extents(&map, size), ExtentKind::Data);
+    let (_, main_end) = main_area(image);
     // Behind the main area partclone reads on behind the end of its bitmap.
     let within = minus(&partclone("partclone.f2fs", image), &[ByteRange::between(main_end, size)]);
     assert_eq!(minus(&within, &data), [], "used for partclone and in no extent");
-    assert_eq!(minus(&[ByteRange::between(0, main), ByteRange::between(main_end, size)], &data), []);
     // Ours alone: what lies behind the main area, and the block where a roll-forward would start.
-    let limit = total(&within) + total(&within) / 100 + (size - main_end) + BLOCK;
+    let limit = total(&within) + (size - main_end) + BLOCK;
     assert!(map.used_bytes <= limit, "{} bytes, partclone has {}", map.used_bytes, total(&within));
-    println!("{} bytes, partclone has {}, {} extents", map.used_bytes, total(&within), all.len());
+    println!("{} bytes, partclone has {}", map.used_bytes, total(&within));
+    map
+}
+
+/// The map is believed, and a clone by it has the same files and no error.
+fn is_read(image: &Image, contents: &[Vec<u8>]) -> Map {
+    let size = image.source().size();
+    let map = image.map();
+    assert!(!map.whole && map.warnings.is_empty(), "{map:?}");
+    let all = extents(&map, size);
+    let (main, main_end) = main_area(image);
+    let around = [ByteRange::between(0, main), ByteRange::between(main_end, size)];
+    assert_eq!(minus(&around, &of_kind(&all, ExtentKind::Data)), []);
     let clone = image.clone_of(&all);
     fsck(&clone.path);
     let bytes = clone.bytes();
@@ -111,23 +120,25 @@ fn agrees_with_partclone_on_what_was_written_in_turns() {
 
 #[test]
 fn agrees_with_partclone_whatever_the_features() {
-    for options in [
-        "-O extra_attr,inode_checksum,sb_checksum,inode_crtime,lost_found",
-        "-O extra_attr,quota,project_quota,verity",
-        "-O encrypt",
-        "-O extra_attr,compression",
-        "-C utf8 -O casefold",
-        "-i",
-        "-w 4096",
-        "-s 2 -z 2",
-        "-a 1",
-        "-g android",
+    for (size, options) in [
+        (100, "-O encrypt,extra_attr,inode_checksum,sb_checksum,inode_crtime,lost_found,compression -w 4096"),
+        (100, "-C utf8 -O casefold,extra_attr,quota,project_quota,verity"),
+        (200, "-s 2 -z 2 -a 1"),
+        (100, "-g android"),
     ] {
         println!("{options}:");
-        let image = made(200 * MIB, options);
-        let contents = load(&image, "tree", 30, 6 * MIB);
+        let image = made(size * MIB, options);
+        let contents = load(&image, "tree", 20, 4 * MIB);
         agrees(&image, &contents);
     }
+}
+
+/// Partclone 0.3.23 refuses it.
+#[test]
+fn the_large_nat_bitmap_is_understood() {
+    let image = made(100 * MIB, "-i");
+    let contents = load(&image, "tree", 30, 6 * MIB);
+    assert!(is_read(&image, &contents).used_bytes < 40 * MIB);
 }
 
 #[test]
@@ -157,7 +168,7 @@ fn a_file_system_on_several_devices_is_copied_whole() {
 /// The second one has its SIT version bitmap in a further block of the checkpoint.
 #[test]
 fn maps_a_file_system_of_1_tb_in_less_than_5_seconds() {
-    for size in [1_000_000_000_000, 10 << 40] {
+    for size in [1_000_000_000_000, 4 << 40] {
         let image = made(size, "");
         let (map, took) = mapped(&image);
         println!("{size}: {} bytes, mapped in {took:?}", map.used_bytes);
