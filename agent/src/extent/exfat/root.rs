@@ -95,7 +95,7 @@ impl Root {
             FILE => {}
             kind => believe!(
                 kind & CRITICAL_PRIMARY_MASK != CRITICAL_PRIMARY,
-                "root directory has a critical entry of type {kind:#x}, {BITMAP:#x} to {LABEL:#x} and {FILE:#x} are known"
+                "root directory has a critical entry of type {kind:#x}, {BITMAP:#x} to {LABEL:#x}, {FILE:#x} are known"
             ),
         }
         Ok(())

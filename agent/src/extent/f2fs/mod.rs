@@ -54,7 +54,8 @@ fn check_roll_forward(part: &dyn ReadAt, superblock: &Superblock, checkpoint: &C
     let (written, version) = (Fields(&raw).le64(NODE_VERSION_AT), checkpoint.version);
     believe!(
         written & 0xffff_ffff != version & 0xffff_ffff,
-        "the file system is dirty: block {at} was written after the last checkpoint (versions {written:#x}, {version:#x})"
+        "the file system is dirty: block {at} was written after the last checkpoint \
+         (versions {written:#x}, {version:#x})"
     );
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(super) fn main_area(image: &Image) -> (u64, u64) {
 }
 
 /// The map is believed, it is partclone's, and a clone by it has the same files and no error.
-fn agrees(image: &Image, contents: &[Vec<u8>]) -> Map {
+pub(super) fn agrees(image: &Image, contents: &[Vec<u8>]) -> Map {
     let size = image.source().size();
     let map = is_read(image, contents);
     let data = of_kind(&extents(&map, size), ExtentKind::Data);

@@ -10,6 +10,8 @@ mod ext_clean;
 mod ext_dirty;
 mod f2fs;
 mod f2fs_damage;
+mod f2fs_kernel;
+mod f2fs_volume;
 mod fat;
 mod images;
 mod large;
