@@ -144,7 +144,7 @@ fn flags_make_it_whole_and_the_percentage_does_not() {
 #[test]
 fn a_boot_sector_that_contradicts_itself_makes_it_whole() {
     let cases: &[(usize, &[u8], &str)] = &[
-        (3, b"EXFAT   ", "boot sector ends in"),
+        (510, &[0], "boot sector ends in"),
         (11, &[1], "fields of FAT"),
         (63, &[1], "fields of FAT"),
         (72, &[0xff; 8], "the partition has 4194304 bytes"),
@@ -173,9 +173,6 @@ fn a_boot_sector_that_contradicts_itself_makes_it_whole() {
     for (at, value, warning) in cases {
         let mut volume = SAMPLE.clone();
         volume.put(*at, value);
-        if *at == 3 {
-            volume.put(510, &[0, 0]);
-        }
         volume.mend();
         is_whole(volume, warning, &format!("{value:x?} at {at}"));
     }

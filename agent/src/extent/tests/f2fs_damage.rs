@@ -97,6 +97,29 @@ fn areas_that_move_together_make_it_whole() {
 }
 
 #[test]
+fn areas_of_the_wrong_size_make_it_whole() {
+    let moved = |volume: &mut Volume, at: usize, by: i64| {
+        let place = i64::try_from(FRESH.word(1024 + at)).unwrap() + by;
+        volume.superblocks(at, &u32::try_from(place).unwrap().to_le_bytes());
+    };
+    let mut volume = FRESH.clone();
+    [72, 76, 80, 84, 88, 92].map(|at| moved(&mut volume, at, -511));
+    is_whole(volume, "the checkpoints start at block 1", "over a superblock");
+    let mut huge = FRESH.clone();
+    huge.size = 1 << 40;
+    huge.superblocks(36, &(1_u64 << 28).to_le_bytes());
+    huge.superblocks(48, &400_000_u32.to_le_bytes());
+    let mut volume = huge.clone();
+    volume.superblocks(68, &39_000_u32.to_le_bytes());
+    is_whole(volume, "the SIT has room for 28160 segments, the main area has 39000", "table");
+    let mut volume = huge;
+    moved(&mut volume, 56, 254);
+    [84, 88, 92].map(|at| moved(&mut volume, at, 254 * 512));
+    volume.checkpoint(volume.pack(0), 156, &8192_u32.to_le_bytes());
+    is_whole(volume, "the SIT version bitmap ends at byte 8384 of a checkpoint of 4096", "bitmap");
+}
+
+#[test]
 fn a_superblock_without_its_copy_makes_it_whole() {
     for (copy, name) in [(1024, "byte 1024"), (5120, "byte 5120")] {
         let mut volume = FRESH.clone();
