@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, ext, fat, ntfs, signatures as sig, swap, xfs};
+use super::{ExtentError, exfat, ext, f2fs, fat, ntfs, signatures as sig, swap, xfs};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -31,8 +31,8 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (xfs::recognise, Some(xfs::read)),
     (sig::btrfs, None),
     (ntfs::recognise, Some(ntfs::read)),
-    (sig::exfat, None),
-    (sig::f2fs, None),
+    (exfat::recognise, Some(exfat::read)),
+    (f2fs::recognise, Some(f2fs::read)),
     (sig::erofs, None),
     (sig::squashfs, None),
     (sig::iso9660, None),

@@ -3,9 +3,12 @@
 //! In: a partition (a window of the disk). Out: extents, ascending, disjoint, whole blocks; all else may be skipped.
 //! Promise: a byte that a file system can read back is never outside an extent. When in doubt: all of it.
 
+mod bitruns;
 mod bytes;
 mod error;
+mod exfat;
 mod ext;
+mod f2fs;
 mod fat;
 mod formats;
 mod map;

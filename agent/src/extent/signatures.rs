@@ -169,26 +169,6 @@ pub(super) fn btrfs(peek: &Peek<'_>) -> Found {
     Signature { kind: "btrfs", at: 64 << 10, magic_at: 64, magic: b"_BHRfS_M", uuid_at, label_at }.find(peek)
 }
 
-pub(super) fn exfat(peek: &Peek<'_>) -> Found {
-    let Some(raw) = peek.bytes(0, 512)? else { return Ok(None) };
-    let fields = Fields(&raw);
-    let serial = fields.le32(100);
-    let uuid = (serial != 0).then(|| format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff));
-    let version = Some(format!("{}.{}", fields.u8(105), fields.u8(104)));
-    Ok((fields.bytes(3, 8) == b"EXFAT   ").then(|| Content { uuid, version, ..Content::of("exfat") }))
-}
-
-pub(super) fn f2fs(peek: &Peek<'_>) -> Found {
-    let Some(raw) = peek.bytes(1024, 124 + 1024)? else { return Ok(None) };
-    let fields = Fields(&raw);
-    Ok((fields.le32(0) == 0xf2f5_2010).then(|| Content {
-        uuid: fields.uuid(108),
-        label: fields.utf16(124, 512),
-        version: Some(format!("{}.{}", fields.le16(4), fields.le16(6))),
-        ..Content::of("f2fs")
-    }))
-}
-
 pub(super) fn erofs(peek: &Peek<'_>) -> Found {
     let signature = plain("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]);
     Signature { uuid_at: Some(48), label_at: Some((64, 16)), ..signature }.find(peek)

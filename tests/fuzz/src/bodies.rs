@@ -10,6 +10,7 @@ use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
 use ramet_wire::{api, frame, manifest, pack, receipt, segment};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub type Body = fn(&[u8]);
 /// Every target by name. Seeds lie in `tests/fixtures` (the first word of their names), found inputs in `regressions`.
 pub const TARGETS: &[(&str, Body)] = &[
     ("ext", extents),
+    ("exfat", extents),
+    ("f2fs", scattered),
     ("fat", extents),
     ("ntfs", ntfs),
     ("swap", extents),
@@ -55,10 +58,10 @@ impl Image {
         let sector_size = if flags & 0x80 == 0 { 512 } else { 4096 };
         let mut bytes = bytes.to_vec();
         if flags & 0x40 != 0 {
-            if bytes.starts_with(b"XFSB") {
-                mend_xfs(&mut bytes);
-            } else {
-                mend_gpt(&mut bytes, sector_size as usize);
+            match bytes.get(..11) {
+                Some([_, _, _, b'E', b'X', b'F', b'A', b'T', ..]) => mend_exfat(&mut bytes),
+                Some([b'X', b'F', b'S', b'B', ..]) => mend_xfs(&mut bytes),
+                _ => mend_gpt(&mut bytes, sector_size as usize),
             }
         }
         (size > 0).then_some(Self { bytes, size, sector_size })
@@ -174,9 +177,107 @@ fn mend_ends(record: &mut [u8]) {
     }
 }
 
-/// The map of whatever this is: no error (memory answers), and extents that keep their promises.
+/// Makes the backup boot region of an exFAT volume like the main one, and puts the right checksums into both.
+fn mend_exfat(bytes: &mut [u8]) {
+    let sector = 1_usize << bytes.get(108).map_or(9, |shift| (*shift).clamp(9, 12));
+    let (summed, region) = (11 * sector, 12 * sector);
+    if bytes.len() < 2 * region {
+        return;
+    }
+    let counted = bytes[..summed].iter().enumerate().filter(|(at, _)| ![106, 107, 112].contains(at));
+    let sum = counted.fold(0_u32, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
+    for place in bytes[summed..region].as_chunks_mut::<4>().0 {
+        *place = sum.to_le_bytes();
+    }
+    bytes.copy_within(..region, region);
+}
+
+/// Blocks that lie far apart, from few bytes; all else is zero.
+///
+/// The first byte is that of [`Image`]; then follow blocks of 4096 bytes, each behind its number in four bytes.
+struct Scattered {
+    blocks: BTreeMap<u64, Vec<u8>>,
+    size: u64,
+}
+
+const SCATTERED: usize = 4096;
+
+impl Scattered {
+    fn new(data: &[u8]) -> Option<Self> {
+        let (&flags, rest) = data.split_first()?;
+        let size = 1_u64 << u32::from(flags & 0x3f).clamp(12, 44);
+        let mut blocks = BTreeMap::new();
+        for record in rest.chunks(4 + SCATTERED) {
+            let Some((number, bytes)) = record.split_first_chunk::<4>() else { break };
+            let mut block = bytes.to_vec();
+            block.resize(SCATTERED, 0);
+            blocks.insert(u64::from(u32::from_le_bytes(*number)), block);
+        }
+        let mut image = Self { blocks, size };
+        if flags & 0x40 != 0 {
+            image.mend_f2fs();
+        }
+        Some(image)
+    }
+
+    /// Makes the copy of the superblock and the tails of both checkpoints like what they repeat, with right checksums.
+    fn mend_f2fs(&mut self) {
+        let sum = |bytes: &[u8]| {
+            let mut sum = crc32fast::Hasher::new_with_initial(!0xf2f5_2010);
+            sum.update(bytes);
+            (!sum.finalize()).to_le_bytes()
+        };
+        let Some(superblock) = self.blocks.get_mut(&0) else { return };
+        let crc = sum(&superblock[1024..1024 + 3068]);
+        superblock[4092..].copy_from_slice(&crc);
+        let superblock = superblock.clone();
+        let first = u64::from(u32::from_le_bytes(superblock[1100..1104].try_into().expect("four bytes")));
+        self.blocks.insert(1, superblock);
+        for start in [first, first + 512] {
+            let Some(head) = self.blocks.get_mut(&start) else { continue };
+            head[164..168].copy_from_slice(&4092_u32.to_le_bytes());
+            let crc = sum(&head[..4092]);
+            head[4092..].copy_from_slice(&crc);
+            let (head, total) = (head.clone(), u32::from_le_bytes(head[136..140].try_into().expect("four bytes")));
+            self.blocks.insert((start + u64::from(total)).saturating_sub(1), head);
+        }
+    }
+}
+
+impl ReadAt for Scattered {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= self.size);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.fill(0);
+        let each = SCATTERED as u64;
+        for (number, block) in self.blocks.range(offset / each..end.div_ceil(each)) {
+            let (from, to) = (offset.max(number * each), end.min((number + 1) * each));
+            let at = |place: u64, start: u64| usize::try_from(place - start).expect("inside a buffer");
+            let source = &block[at(from, number * each)..at(to, number * each)];
+            buf[at(from, offset)..at(to, offset)].copy_from_slice(source);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+fn scattered(data: &[u8]) {
+    if let Some(image) = Scattered::new(data) {
+        keeps_promises(image);
+    }
+}
+
 fn extents(data: &[u8]) {
-    let Some(image) = Image::new(data) else { return };
+    if let Some(image) = Image::new(data) {
+        keeps_promises(image);
+    }
+}
+
+/// The map of whatever this is: no error (memory answers), and extents that keep their promises.
+fn keeps_promises(image: impl ReadAt + 'static) {
     let size = image.size();
     let map = extent::map(Arc::new(image)).expect("memory answers, and damage is no error");
     let (mut end, mut used) = (0, 0);

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs a program to its end and gives its output; anything but success ends the test.
 pub(super) fn run(program: &str, args: &[&str]) -> String {
@@ -22,7 +23,7 @@ pub(super) fn persist(program: &str, args: &[&str]) -> bool {
     (0..50).any(|_| {
         let done = Command::new(program).args(args).output().is_ok_and(|out| out.status.success());
         if !done {
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         done
     })
@@ -120,6 +121,17 @@ impl Image {
         assert!(persist("mount", &["-o", &options, self.name(), target]), "mount {} {options}", self.name());
         Mount(dir)
     }
+}
+
+/// The map, and the time that the processor worked for it: what else the machine does is left out.
+pub(super) fn mapped(image: &Image) -> (Map, Duration) {
+    let worked = || {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+    };
+    let before = worked();
+    let map = image.map();
+    (map, worked() - before)
 }
 
 pub(super) fn source(path: &Path) -> Arc<dyn ReadAt> {

@@ -4,8 +4,14 @@
 //! Promise: the oracle is dumpe2fs, partclone or blkid, never this crate. Needs root for loop mounts.
 
 mod damage;
+mod exfat;
+mod exfat_damage;
 mod ext_clean;
 mod ext_dirty;
+mod f2fs;
+mod f2fs_damage;
+mod f2fs_kernel;
+mod f2fs_volume;
 mod fat;
 mod images;
 mod large;
