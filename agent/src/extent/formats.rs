@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, ext, fat, signatures as sig, swap};
+use super::{ExtentError, btrfs, ext, fat, signatures as sig, swap};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -29,7 +29,7 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (ext::recognise, Some(ext::read)),
     (fat::recognise, Some(fat::read)),
     (sig::xfs, None),
-    (sig::btrfs, None),
+    (btrfs::recognise, Some(btrfs::read)),
     (sig::ntfs, None),
     (sig::exfat, None),
     (sig::f2fs, None),

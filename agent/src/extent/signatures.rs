@@ -168,11 +168,6 @@ pub(super) fn xfs(peek: &Peek<'_>) -> Found {
     Signature { uuid_at: Some(32), label_at: Some((108, 12)), ..plain("xfs", 0, b"XFSB") }.find(peek)
 }
 
-pub(super) fn btrfs(peek: &Peek<'_>) -> Found {
-    let (uuid_at, label_at) = (Some(32), Some((0x12b, 256)));
-    Signature { kind: "btrfs", at: 64 << 10, magic_at: 64, magic: b"_BHRfS_M", uuid_at, label_at }.find(peek)
-}
-
 pub(super) fn ntfs(peek: &Peek<'_>) -> Found {
     let Some(raw) = peek.bytes(0, 512)? else { return Ok(None) };
     let fields = Fields(&raw);
