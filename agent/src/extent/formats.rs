@@ -5,7 +5,7 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, exfat, ext, f2fs, fat, ntfs, signatures as sig, swap, xfs};
+use super::{ExtentError, btrfs, exfat, ext, f2fs, fat, ntfs, signatures as sig, swap, xfs};
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -29,7 +29,7 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (ext::recognise, Some(ext::read)),
     (fat::recognise, Some(fat::read)),
     (xfs::recognise, Some(xfs::read)),
-    (sig::btrfs, None),
+    (btrfs::recognise, Some(btrfs::read)),
     (ntfs::recognise, Some(ntfs::read)),
     (exfat::recognise, Some(exfat::read)),
     (f2fs::recognise, Some(f2fs::read)),

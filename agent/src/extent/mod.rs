@@ -4,6 +4,7 @@
 //! Promise: a byte that a file system can read back is never outside an extent. When in doubt: all of it.
 
 mod bitruns;
+mod btrfs;
 mod bytes;
 mod error;
 mod exfat;

@@ -164,11 +164,6 @@ pub(super) fn dm_verity(peek: &Peek<'_>) -> Found {
     Signature { uuid_at: Some(16), ..plain("DM_verity_hash", 0, b"verity\0\0") }.find(peek)
 }
 
-pub(super) fn btrfs(peek: &Peek<'_>) -> Found {
-    let (uuid_at, label_at) = (Some(32), Some((0x12b, 256)));
-    Signature { kind: "btrfs", at: 64 << 10, magic_at: 64, magic: b"_BHRfS_M", uuid_at, label_at }.find(peek)
-}
-
 pub(super) fn erofs(peek: &Peek<'_>) -> Found {
     let signature = plain("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]);
     Signature { uuid_at: Some(48), label_at: Some((64, 16)), ..signature }.find(peek)

@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("exfat", extents),
     ("f2fs", scattered),
     ("fat", extents),
+    ("btrfs", btrfs),
     ("ntfs", ntfs),
     ("swap", extents),
     ("xfs", extents),
@@ -279,7 +280,10 @@ fn extents(data: &[u8]) {
 /// The map of whatever this is: no error (memory answers), and extents that keep their promises.
 fn keeps_promises(image: impl ReadAt + 'static) {
     let size = image.size();
-    let map = extent::map(Arc::new(image)).expect("memory answers, and damage is no error");
+    check_map(&extent::map(Arc::new(image)).expect("memory answers, and damage is no error"), size);
+}
+
+fn check_map(map: &extent::Map, size: u64) {
     let (mut end, mut used) = (0, 0);
     for extent in map.extents() {
         let extent = extent.expect("what was walked once is walked again");
@@ -296,6 +300,68 @@ fn keeps_promises(image: impl ReadAt + 'static) {
     }
     assert_eq!(used, map.used_bytes);
     assert!(!map.whole || used == size, "whole, but {used} of {size}");
+}
+
+/// Disks of 128 MiB from few blocks: a place (32 bits: the disk above bit 28, the block of 4 KiB below) and the block, one
+/// after the other. The first byte's 0x40 says that each block gets the CRC-32C that a node or superblock has.
+struct Blocks(BTreeMap<u64, Vec<u8>>);
+
+const DISK: u64 = 128 << 20;
+
+impl Blocks {
+    fn disks(data: &[u8]) -> Vec<Arc<dyn ReadAt>> {
+        let Some((&flags, records)) = data.split_first() else { return Vec::new() };
+        let mut disks: Vec<Self> = Vec::new();
+        for record in records.chunks(4 + 4096) {
+            let Some((place, bytes)) = record.split_first_chunk::<4>() else { break };
+            let place = u32::from_le_bytes(*place);
+            let disk = (place >> 28) as usize % 4;
+            let mut block = bytes.to_vec();
+            block.resize(4096, 0);
+            if flags & 0x40 != 0 {
+                let sum = crc32c::crc32c(&block[32..]).to_le_bytes();
+                block[..4].copy_from_slice(&sum);
+            }
+            while disks.len() <= disk {
+                disks.push(Self(BTreeMap::new()));
+            }
+            disks[disk].0.insert(u64::from(place & 0x0fff_ffff), block);
+        }
+        disks.into_iter().map(|disk| Arc::new(disk) as Arc<dyn ReadAt>).collect()
+    }
+}
+
+impl ReadAt for Blocks {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= DISK);
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        buf.fill(0);
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let within = (at % 4096) as usize;
+            let len = rest.len().min(4096 - within);
+            let (now, later) = rest.split_at_mut(len);
+            if let Some(block) = self.0.get(&(at / 4096)) {
+                now.copy_from_slice(&block[within..within + len]);
+            }
+            (at, rest) = (at + len as u64, later);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        DISK
+    }
+}
+
+/// The maps of all devices of whatever this is, each beside the others.
+fn btrfs(data: &[u8]) {
+    let disks = Blocks::disks(data);
+    for (index, disk) in disks.iter().enumerate() {
+        let beside = disks.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, disk)| disk.clone());
+        let map = extent::map_beside(disk.clone(), beside.collect());
+        check_map(&map.expect("memory answers, and damage is no error"), DISK);
+    }
 }
 
 /// The table of whatever this is: partitions and gaps inside the disk, none over another, and the same partitions again

@@ -3,6 +3,11 @@
 //! In: images made by mkfs and written by the kernel. Out: the claims of design.md, "Extents", one test each.
 //! Promise: the oracle is dumpe2fs, partclone or blkid, never this crate. Needs root for loop mounts.
 
+mod btrfs;
+mod btrfs_damage;
+mod btrfs_dirty;
+mod btrfs_images;
+mod btrfs_pool;
 mod damage;
 mod exfat;
 mod exfat_damage;
