@@ -2,8 +2,8 @@
 
 use super::super::ExtentKind;
 use super::images::{Image, extents, of_kind, random, total};
-use super::xfs::xfs;
 use super::ntfs_volumes;
+use super::xfs::xfs;
 use std::fs;
 use std::io::Write;
 use std::process::Command;
