@@ -103,7 +103,9 @@ fn areas_of_the_wrong_size_make_it_whole() {
         volume.superblocks(at, &u32::try_from(place).unwrap().to_le_bytes());
     };
     let mut volume = FRESH.clone();
-    [72, 76, 80, 84, 88, 92].map(|at| moved(&mut volume, at, -511));
+    for at in [72, 76, 80, 84, 88, 92] {
+        moved(&mut volume, at, -511);
+    }
     is_whole(volume, "the checkpoints start at block 1", "over a superblock");
     let mut huge = FRESH.clone();
     huge.size = 1 << 40;
@@ -114,7 +116,9 @@ fn areas_of_the_wrong_size_make_it_whole() {
     is_whole(volume, "the SIT has room for 28160 segments, the main area has 39000", "table");
     let mut volume = huge;
     moved(&mut volume, 56, 254);
-    [84, 88, 92].map(|at| moved(&mut volume, at, 254 * 512));
+    for at in [84, 88, 92] {
+        moved(&mut volume, at, 254 * 512);
+    }
     volume.checkpoint(volume.pack(0), 156, &8192_u32.to_le_bytes());
     is_whole(volume, "the SIT version bitmap ends at byte 8384 of a checkpoint of 4096", "bitmap");
 }
