@@ -62,21 +62,16 @@ pub(super) struct Superblock {
     pub main_segments: u64,
 }
 
-/// The first copy that has a magic.
+/// Goes by the first copy alone, as `blkid` does: the second one outlives many another formatter.
 pub(super) fn content(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
-    for at in COPIES {
-        let Some(raw) = peek.bytes(at, LEN)? else { continue };
-        let fields = Fields(&raw);
-        if fields.le32(0) == MAGIC {
-            return Ok(Some(Content {
-                uuid: fields.uuid(108),
-                label: fields.utf16(124, 512),
-                version: Some(format!("{}.{}", fields.le16(4), fields.le16(6))),
-                ..Content::of("f2fs")
-            }));
-        }
-    }
-    Ok(None)
+    let Some(raw) = peek.bytes(COPIES[0], LEN)? else { return Ok(None) };
+    let fields = Fields(&raw);
+    Ok((fields.le32(0) == MAGIC).then(|| Content {
+        uuid: fields.uuid(108),
+        label: fields.utf16(124, 512),
+        version: Some(format!("{}.{}", fields.le16(4), fields.le16(6))),
+        ..Content::of("f2fs")
+    }))
 }
 
 impl Superblock {

@@ -149,6 +149,16 @@ fn what_lies_behind_the_last_segment_is_an_extent() {
     agrees(&image, &contents);
 }
 
+/// Nothing writes to the place of the second superblock when swap is made there.
+#[test]
+fn what_is_left_of_an_older_f2fs_is_no_f2fs() {
+    let image = made(100 * MIB, "");
+    run("mkswap", &["-f", image.name()]);
+    assert_eq!(image.read(5120, 4), [0x10, 0x20, 0xf5, 0xf2]);
+    let map = image.map();
+    assert_eq!((map.whole, map.content.kind.as_str()), (false, "swap"));
+}
+
 #[test]
 fn a_file_system_that_is_written_once_is_copied_whole() {
     let map = made(100 * MIB, "-O ro").map();
