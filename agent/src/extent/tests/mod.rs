@@ -14,3 +14,4 @@ mod swap;
 mod xfs;
 mod xfs_damage;
 mod xfs_dirty;
+mod xfs_sample;
