@@ -29,3 +29,4 @@ mod swap;
 mod xfs;
 mod xfs_damage;
 mod xfs_dirty;
+mod xfs_sample;

@@ -152,10 +152,8 @@ fn in_use(volume: &Volume, ag: &Ag, agf: &[u8], raw: &[u8]) -> Result<Vec<Range<
     let fits =
         first < size && last < size && count <= size && (count == 0 || (last + size - first) % size + 1 == count);
     believe!(fits, "AGF of AG {number} has {count} AGFL entries from {first} to {last}, there are {size}");
-    let mut in_use = vec![0..geometry.header_blocks()];
-    if number == geometry.log_ag {
-        in_use.push(geometry.log.clone());
-    }
+    let log = (number == geometry.log_ag).then(|| geometry.log.clone());
+    let mut in_use: Vec<Range<u64>> = std::iter::once(0..geometry.header_blocks()).chain(log).collect();
     let entries = (0..count).map(|index| u64::from(fields.be32(start + (first + index) % size * 4)));
     for block in entries.chain([ag.by_place.block, ag.by_length.block]) {
         believe!(
