@@ -1,6 +1,6 @@
 //! Looking a name up in a directory.
 //!
-//! In: the record of a directory. Out: the file of that name, if there is one.
+//! In: the record of a directory. Out: the files of that name in any case; Windows makes one at most, others more.
 //! Promise: every index block in use is read once, in the order of the stream: pointers inside the index are not
 //! followed, so there are no cycles; more than 64 MiB of blocks is a doubt.
 //!
@@ -20,7 +20,10 @@ use super::attribute::{BITMAP, I30, INDEX_ALLOCATION, INDEX_ROOT, Record, Refere
 use super::fixup;
 use super::stream::Stream;
 use super::volume::Volume;
+use std::fmt::Display;
 
+/// Files whose names differ in case only.
+const SAME_MAX: usize = 8;
 const FILE_NAME: u32 = 0x30;
 const BLOCKS_MAX: u64 = 64 << 20;
 const BLOCK_LEN_MAX: u64 = 64 << 10;
@@ -28,8 +31,8 @@ const LARGE: u8 = 1;
 const LAST: u16 = 2;
 const KEY: usize = 16;
 
-/// The file called `name` (ASCII, in any case) in the directory of this record.
-pub(super) fn look_up(volume: &Volume<'_>, directory: &Record, name: &str) -> Result<Option<Reference>, ExtentError> {
+/// The files called `name` (ASCII, in any case) in the directory of this record.
+pub(super) fn look_up(volume: &Volume<'_>, directory: &Record, name: &str) -> Result<Vec<Reference>, ExtentError> {
     let number = directory.this.number;
     believe!(directory.directory, "MFT record {number} is no directory");
     let root = volume.stream(directory, INDEX_ROOT, I30)?;
@@ -44,11 +47,10 @@ pub(super) fn look_up(volume: &Volume<'_>, directory: &Record, name: &str) -> Re
         "index root of MFT record {number} has keys of type {kind:#x}, {FILE_NAME:#x} expected"
     );
     let node = bytes.get(16..).unwrap_or_default();
-    if let Some(found) = in_node(node, name, &format_args!("index root of MFT record {number}"))? {
-        return Ok(Some(found));
-    }
+    let mut found = Vec::new();
+    in_node(node, name, &format_args!("index root of MFT record {number}"), &mut found)?;
     if Fields(node).u8(12) & LARGE == 0 {
-        return Ok(None);
+        return Ok(found);
     }
     believe!(
         block_len.is_power_of_two() && (512..=BLOCK_LEN_MAX).contains(&block_len),
@@ -58,16 +60,18 @@ pub(super) fn look_up(volume: &Volume<'_>, directory: &Record, name: &str) -> Re
     let (Some(blocks), Some(used)) = streams else {
         return Err(ExtentError::doubt(format!("MFT record {number} has a large index without blocks or bitmap")));
     };
-    in_blocks(volume, number, (&blocks, &used), block_len, name)
+    for_blocks(volume, number, (&blocks, &used), block_len, |node, what| in_node(node, name, what, &mut found))?;
+    Ok(found)
 }
 
-fn in_blocks(
+/// Calls `visit` with the node of each index block in use.
+fn for_blocks(
     volume: &Volume<'_>,
     number: u64,
     (blocks, used): (&Stream, &Stream),
     block_len: u64,
-    name: &str,
-) -> Result<Option<Reference>, ExtentError> {
+    mut visit: impl FnMut(&[u8], &dyn Display) -> Result<(), ExtentError>,
+) -> Result<(), ExtentError> {
     let count = blocks.size / block_len;
     believe!(
         blocks.size <= BLOCKS_MAX && used.size >= count.div_ceil(8),
@@ -90,15 +94,13 @@ fn in_blocks(
         fixup::undo(&mut block, b"INDX", &what)?;
         let place = Fields(&block).le64(16);
         believe!(place == offset / unit, "{what} says it is at {place}, it is at {}", offset / unit);
-        if let Some(found) = in_node(block.get(24..).unwrap_or_default(), name, &what)? {
-            return Ok(Some(found));
-        }
+        visit(block.get(24..).unwrap_or_default(), &what)?;
     }
-    Ok(None)
+    Ok(())
 }
 
 /// All entries of one node; `node` starts at its header.
-fn in_node(node: &[u8], name: &str, what: &dyn std::fmt::Display) -> Result<Option<Reference>, ExtentError> {
+fn in_node(node: &[u8], name: &str, what: &dyn Display, found: &mut Vec<Reference>) -> Result<(), ExtentError> {
     let (mut at, end) = (Fields(node).le32(0) as usize, Fields(node).le32(4) as usize);
     believe!(at >= 16 && at <= end && end <= node.len(), "{what} has entries from {at} to {end} of {}", node.len());
     loop {
@@ -111,12 +113,13 @@ fn in_node(node: &[u8], name: &str, what: &dyn std::fmt::Display) -> Result<Opti
             rest.len()
         );
         if entry.le16(12) & LAST != 0 {
-            return Ok(None);
+            return Ok(());
         }
         let name_len = usize::from(entry.u8(KEY + 64)) * 2;
         believe!(KEY + 66 + name_len <= len, "{what} has a name of {name_len} bytes in an entry of {len}");
         if spells(entry.bytes(KEY + 66, name_len), name) {
-            return Ok(Some(Reference::of(entry.le64(0))));
+            believe!(found.len() < SAME_MAX, "{what} has one of more than {SAME_MAX} files called {name}");
+            found.push(Reference::of(entry.le64(0)));
         }
         at += len;
     }

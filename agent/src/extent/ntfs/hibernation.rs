@@ -11,7 +11,7 @@
 
 use super::super::ExtentError;
 use super::super::error::believe;
-use super::attribute::{DATA, UNNAMED};
+use super::attribute::{DATA, Reference, UNNAMED};
 use super::directory;
 use super::volume::{ROOT, Volume};
 
@@ -20,9 +20,17 @@ const HEADER_LEN: u64 = 4096;
 
 /// Why a hibernated Windows uses the volume, if one does.
 pub(super) fn in_use(volume: &Volume<'_>) -> Result<Option<String>, ExtentError> {
-    let Some(file) = directory::look_up(volume, &volume.record(ROOT)?, NAME)? else {
-        return Ok(None);
-    };
+    for file in directory::look_up(volume, &volume.record(ROOT)?, NAME)? {
+        let reason = image(volume, file)?;
+        if reason.is_some() {
+            return Ok(reason);
+        }
+    }
+    Ok(None)
+}
+
+/// What the header of one file says.
+fn image(volume: &Volume<'_>, file: Reference) -> Result<Option<String>, ExtentError> {
     let record = volume.record(file.number)?;
     believe!(
         record.this == file,

@@ -128,8 +128,8 @@ fn a_record_that_contradicts_itself_makes_it_whole() {
             (|r| r[32] = 5, "MFT record 6 belongs to record 5"),
             (|r| r[56 + 4] = 0, "attribute 0x10 of MFT record 6 has 0 bytes"),
             (|r| r[56 + 4] = 73, "attribute 0x10 of MFT record 6 has 73 bytes"),
-            (|r| r[56 + 5] = 4, "attribute 0x10 of MFT record 6 has 1096 bytes"),
-            (|r| r[56 + 16] = 200, "has its value of 200 bytes at 24 of 72"),
+            (|r| r[56 + 5] = 4, "attribute 0x10 of MFT record 6 has 1120 bytes"),
+            (|r| r[56 + 16] = 200, "has its value of 200 bytes at 24 of 96"),
             (|r| r[56 + 19] = 255, "has its value of"),
             (|r| r[56 + 9] = 60, "has its name of 120 bytes at"),
             (|r| r[record::attribute(r, 0x80) + 33] = 9, "has its mapping pairs of 0 bytes at"),
@@ -279,7 +279,7 @@ fn an_index_block_that_contradicts_itself_makes_it_whole() {
     }
     for (offset, value, warning) in [(0, b'X', "starts with XNDX, INDX expected"), (1022, 0x77, "was torn: sector 1")] {
         let mut bytes = SAMPLE.bytes.clone();
-        bytes[blocks + offset] ^= bytes[blocks + offset] ^ value;
+        bytes[blocks + offset] = value;
         is_whole(bytes, warning);
     }
 }
@@ -350,10 +350,18 @@ fn list_damage(bytes: &[u8]) {
         bytes[at + offset..][..value.len()].copy_from_slice(value);
         is_whole(bytes, warning);
     }
-    // The list itself too long, the part of another file, and a part that does not begin where the one before ended.
+    // The list itself not written to its end, and too long: 600 clusters, a hole.
+    let mut unwritten = bytes.to_vec();
+    record::change_in(&mut unwritten, 0, |r| put(r, list + 56, &1_u64.to_le_bytes()));
+    is_whole(unwritten, "attribute list of MFT record 0 has");
     let mut long = bytes.to_vec();
-    record::change_in(&mut long, 0, |r| r[list + 50] = 0xff);
-    is_whole(long, "attribute list of MFT record 0 has");
+    record::change_in(&mut long, 0, |r| {
+        put(r, list + 24, &599_u64.to_le_bytes());
+        put(r, list + 48, &[307_200_u64.to_le_bytes(), 307_200_u64.to_le_bytes()].concat());
+        put(r, pairs, &[2, 0x58, 2, 0]);
+    });
+    is_whole(long, "attribute list of MFT record 0 has 307200 bytes");
+    // The part of another file, and a part that does not begin where the one before ended.
     let mut foreign = bytes.to_vec();
     record::change_in(&mut foreign, holder, |r| r[32] = 9);
     is_whole(foreign, "belongs to record 9");
