@@ -23,7 +23,7 @@ use std::ops::Range;
 
 /// No directory may be longer.
 pub(super) const DIRECTORY_MAX: u64 = 256 << 20;
-const PIECE: u64 = 64 << 10;
+const PIECE: usize = 64 << 10;
 const ENTRY: usize = 32;
 
 const BITMAP: u8 = 0x81;
@@ -63,8 +63,8 @@ impl Root {
             let start = boot.heap_start + (run.start - 2) * boot.cluster_len;
             let len = ((run.end - run.start) * boot.cluster_len).min(left);
             left -= len;
-            for at in (0..len).step_by(64 << 10) {
-                let mut raw = vec![0; in_memory(PIECE.min(len - at))?];
+            for at in (0..len).step_by(PIECE) {
+                let mut raw = vec![0; in_memory(len - at)?.min(PIECE)];
                 read(part, &mut raw, start + at, "exFAT root directory")?;
                 for entry in raw.as_chunks::<ENTRY>().0 {
                     if entry[0] == 0 {
