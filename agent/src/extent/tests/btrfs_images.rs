@@ -81,7 +81,8 @@ impl Pool {
             "mount",
             &["-t", "btrfs", "-o", &format!("{options},{}", devices.join(",")), &loops.0[0], dir.to_str().unwrap()],
         );
-        PoolMount { mount: Mount(dir), _loops: loops }
+        let known = super::super::probe(&*self.0[0].source()).unwrap().uuid.unwrap();
+        PoolMount { mount: Mount(dir), _gone: Gone(known), _loops: loops }
     }
 
     /// `btrfs check` of everything, data included.
@@ -131,10 +132,26 @@ impl Drop for Loops {
     }
 }
 
+/// A mounted file system; unmounted first, and its devices go last.
 pub(super) struct PoolMount {
-    // Unmounted before its devices go.
     pub mount: Mount,
+    _gone: Gone,
     _loops: Loops,
+}
+
+/// Waits until the kernel has let go of a file system: a program in a mount namespace of its own keeps what was mounted
+/// when it started, and the kernel goes on writing to it.
+struct Gone(String);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let known = std::path::Path::new("/sys/fs/btrfs").join(&self.0);
+        let gone = (0..600).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(if known.exists() { 100 } else { 0 }));
+            !known.exists()
+        });
+        assert!(gone || std::thread::panicking(), "{} is still mounted somewhere", self.0);
+    }
 }
 
 /// A chunk as dump-tree prints it.
