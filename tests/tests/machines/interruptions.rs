@@ -36,12 +36,12 @@ fn a_disk_that_is_pulled_ends_the_restore_and_has_no_table() {
 
 /// A machine that restores through a network so slow that the server goes away in the middle.
 fn slowly(site: &Site, proxy: &Proxy, target: &Disk, more: &str) -> Powered {
-    proxy.slow_to(MIB / 8);
+    proxy.slow_to(MIB / 32);
     let line = site.restore() + more;
     let mut machine = direct(&line).disk(Bus::Virtio, &target.path).start();
     let _ = machine.waits_for("restoring genet", LIMIT);
     let base = proxy.count(Way::Down);
-    while proxy.count(Way::Down) < base + MIB / 2 {
+    while proxy.count(Way::Down) < base + MIB / 8 {
         assert!(!machine.console().contains("RAMET: "), "{}", machine.console());
         std::thread::sleep(Duration::from_millis(50));
     }
