@@ -8,14 +8,18 @@ mod error;
 mod ext;
 mod fat;
 mod formats;
+mod lvm;
 mod map;
+mod md;
 mod peek;
 mod rounded;
 mod signatures;
 mod swap;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::striped_rig;
 
 pub use error::ExtentError;
 pub use fat::efi_loaders;
-pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, probe, whole};
+pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, others, probe, whole};

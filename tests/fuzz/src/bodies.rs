@@ -22,6 +22,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("ext", extents),
     ("fat", extents),
     ("swap", extents),
+    ("lvm", extents),
+    ("md", extents),
     ("gpt", table),
     ("mbr", table),
     ("pack", packs),
@@ -54,6 +56,8 @@ impl Image {
         let mut bytes = bytes.to_vec();
         if flags & 0x40 != 0 {
             mend_gpt(&mut bytes, sector_size as usize);
+            mend_lvm(&mut bytes);
+            mend_md(&mut bytes);
         }
         (size > 0).then_some(Self { bytes, size, sector_size })
     }
@@ -94,6 +98,49 @@ fn mend_gpt(bytes: &mut [u8], sector: usize) {
     bytes[sector + 16..sector + 20].fill(0);
     let crc = crc32fast::hash(&bytes[sector..sector + 92]).to_le_bytes();
     bytes[sector + 16..sector + 20].copy_from_slice(&crc);
+}
+
+/// Puts the right checksums into LVM's label, the first metadata area and its text, if they are where LVM puts them.
+fn mend_lvm(bytes: &mut [u8]) {
+    const LABEL: usize = 512;
+    const AREA: usize = 4096;
+    let crc = |bytes: &[u8]| {
+        let mut hasher = crc32fast::Hasher::new_with_initial(!0xf597_a6cf);
+        hasher.update(bytes);
+        (!hasher.finalize()).to_le_bytes()
+    };
+    if bytes.len() < AREA + 512 || !bytes[LABEL..].starts_with(b"LABELONE") {
+        return;
+    }
+    let sum = crc(&bytes[LABEL + 20..LABEL + 512]);
+    bytes[LABEL + 16..LABEL + 20].copy_from_slice(&sum);
+    let word = |at: usize| bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let (start, len) = (word(AREA + 40), word(AREA + 48));
+    let range = usize::try_from(start).ok().zip(usize::try_from(len).ok()).and_then(|(start, len)| {
+        let start = start.checked_add(AREA)?;
+        Some(start..start.checked_add(len)?)
+    });
+    if let Some(text) = range.and_then(|range| bytes.get(range)) {
+        let sum = crc(text);
+        bytes[AREA + 56..AREA + 60].copy_from_slice(&sum);
+    }
+    let sum = crc(&bytes[AREA + 4..AREA + 512]);
+    bytes[AREA..AREA + 4].copy_from_slice(&sum);
+}
+
+/// Puts the right checksum into a superblock of mdraid 1.1 or 1.2; those at the end lie in no fuzzed bytes.
+fn mend_md(bytes: &mut [u8]) {
+    const MAGIC: &[u8] = b"\xfc\x4e\x2b\xa9\x01\0\0\0";
+    for at in [0, 4096] {
+        let Some(block) = bytes.get_mut(at..at + 4096).filter(|block| block.starts_with(MAGIC)) else { continue };
+        block[216..220].fill(0);
+        let roles = u32::from_le_bytes([block[220], block[221], block[222], block[223]]) as usize;
+        let Some(summed) = roles.checked_mul(2).and_then(|len| block.get(..len.checked_add(256)?)) else { continue };
+        let word = |word: &[u8]| word.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let sum: u64 = summed.chunks(4).map(word).sum();
+        let folded = (sum & 0xffff_ffff) + (sum >> 32);
+        block[216..220].copy_from_slice(&folded.to_le_bytes()[..4]);
+    }
 }
 
 /// The map of whatever this is: no error (memory answers), and extents that keep their promises.

@@ -36,7 +36,7 @@ fn reads_at_most_1_25_gb_of_a_200_gb_ext4_with_150_mb_of_files() {
 
 /// The high-water mark of a process tells of all its threads, so the mapping runs in a process of its own: this very
 /// test program, asked for the one test below.
-fn peak_kib_of_mapping(image: &Image) -> u64 {
+pub(super) fn peak_kib_of_mapping(image: &Image) -> u64 {
     let out = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "extent::tests::large::child_maps_and_prints_its_peak"])
         .env("RAMET_TEST_IMAGE", &image.path)

@@ -7,7 +7,15 @@ mod damage;
 mod ext_clean;
 mod ext_dirty;
 mod fat;
+mod fixtures;
 mod images;
 mod large;
+mod lvm;
+mod lvm_damage;
+mod lvm_doubt;
+mod md;
 mod names;
 mod swap;
+mod volumes;
+
+pub(crate) use volumes::striped_rig;
