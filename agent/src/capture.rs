@@ -3,22 +3,22 @@
 //! In: disks opened for reading, a name, and a door to a store. Out: a published image, or an error and no image.
 //! Promise: nothing unreadable is stored as zero; an image that was cut off does not exist; repeating sends the rest.
 
+mod error;
+mod plan;
 pub mod source;
 
-use crate::chunk::{self, ChunkError, Extents, Space, pack::Packed};
-use crate::disk::source::{ReadAt, Window};
-use crate::extent::{self, ExtentError, Map};
+use crate::chunk::{self, Space, pack::Packed};
+use crate::extent;
 use crate::nvram::Nvram;
-use crate::partition::{self, PartitionError, Scan};
-use crate::progress::{Meter, Part};
-use crate::transfer::{Commit, TransferError, Upstream};
+use crate::progress::Meter;
+use crate::transfer::{Commit, Upstream};
+pub use error::CaptureError;
+use plan::{Planned, plan, spaces, warnings};
 use ramet_wire::cutting::CUTTING;
 use ramet_wire::firmware::{FEATURE, Firmware, LIST_MAX, Loader};
 use ramet_wire::manifest::{DiskImage, FORMAT, Manifest, ManifestError, PartitionImage, Source, Stored};
-use ramet_wire::{ByteRange, Entry, ImageId, ImageName, TableKind};
+use ramet_wire::{ImageId, ImageName};
 use source::SourceDisk;
-use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// How often a capture sends what a collection took away meanwhile, before it gives up.
@@ -67,111 +67,6 @@ pub struct Captured {
     pub warnings: Vec<String>,
 }
 
-/// Why a capture ended without an image.
-#[derive(Debug, thiserror::Error)]
-pub enum CaptureError {
-    /// The table cannot be understood.
-    #[error("reading the partition table of {path}")]
-    Table {
-        /// Which disk.
-        path: String,
-        /// What is wrong with it.
-        source: PartitionError,
-    },
-    /// A partition lies outside its disk.
-    #[error("opening partition {number} of {path}")]
-    Window {
-        /// Which disk.
-        path: String,
-        /// Which partition.
-        number: u32,
-        /// Both numbers.
-        source: io::Error,
-    },
-    /// A partition cannot be read at all.
-    #[error("mapping partition {number} of {path}")]
-    Map {
-        /// Which disk.
-        path: String,
-        /// Which partition.
-        number: u32,
-        /// The device's error.
-        source: ExtentError,
-    },
-    /// Something is mounted or held.
-    #[error(
-        "capturing {path}: partition {number} is in use: {by}; unmount it, or pass --force-mounted for an inconsistent copy"
-    )]
-    Busy {
-        /// Which disk.
-        path: String,
-        /// Which partition.
-        number: u32,
-        /// The mount point, swap or holder.
-        by: String,
-    },
-    /// Reading, packing or sending.
-    #[error("capturing into image {name}")]
-    Store {
-        /// Which image.
-        name: ImageName,
-        /// The stage's error.
-        source: ChunkError,
-    },
-    /// The manifest breaks its own rules.
-    #[error("writing the manifest of {name}")]
-    Manifest {
-        /// Which image.
-        name: ImageName,
-        /// Which rule.
-        source: ManifestError,
-    },
-    /// The store did not publish it.
-    #[error("publishing image {name}")]
-    Commit {
-        /// Which image.
-        name: ImageName,
-        /// The store's answer.
-        source: TransferError,
-    },
-    /// The store loses chunks as fast as they are sent.
-    #[error("publishing image {name}: the store still lacks {missing} chunks after {COMMITS_MAX} rounds")]
-    StillMissing {
-        /// Which image.
-        name: ImageName,
-        /// How many, at least.
-        missing: usize,
-    },
-}
-
-impl CaptureError {
-    /// Nothing was sent: the operator must decide something first.
-    #[must_use]
-    pub const fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Table { .. }
-                | Self::Busy { .. }
-                | Self::Window { .. }
-                | Self::Store { source: ChunkError::Memory(_), .. }
-        )
-    }
-}
-
-/// A partition with its map.
-struct Mapped {
-    entry: Entry,
-    map: Arc<Map>,
-    window: Arc<dyn ReadAt>,
-}
-
-/// A disk with all that is known of it before the first chunk.
-struct Planned<'a> {
-    disk: &'a SourceDisk,
-    scan: Scan,
-    partitions: Vec<Mapped>,
-}
-
 /// Captures `disks`, in their order, and publishes the image.
 ///
 /// # Errors
@@ -184,7 +79,7 @@ pub fn capture(
 ) -> Result<Captured, CaptureError> {
     let start = Instant::now();
     meter.begin("mapping", 0);
-    let planned = disks.iter().map(|disk| plan(request, disk)).collect::<Result<Vec<_>, _>>()?;
+    let planned = plan(request, disks)?;
     let spaces: Vec<Space> = planned.iter().flat_map(spaces).collect();
     let mut missing = 0;
     for _ in 0..COMMITS_MAX {
@@ -207,95 +102,6 @@ pub fn capture(
     }
     Err(CaptureError::StillMissing { name: request.name.clone(), missing })
 }
-
-fn plan<'a>(request: &Request, disk: &'a SourceDisk) -> Result<Planned<'a>, CaptureError> {
-    let table = |source| CaptureError::Table { path: disk.path.clone(), source };
-    let scan = partition::read(&disk.source, disk.logical_sector).map_err(table)?;
-    let mut entries: Vec<Entry> = scan.table.entries.iter().filter(|entry| !entry.extended).cloned().collect();
-    if scan.table.kind == TableKind::None {
-        entries.push(whole_disk(disk.source.size()));
-    }
-    let partitions = entries.into_iter().map(|entry| mapped(request, disk, entry)).collect::<Result<_, _>>()?;
-    Ok(Planned { disk, scan, partitions })
-}
-
-/// A disk without a table is one partition with number 0.
-fn whole_disk(size: u64) -> Entry {
-    Entry {
-        number: 0,
-        range: ByteRange::between(0, size),
-        r#type: String::new(),
-        guid: None,
-        name: None,
-        attributes: 0,
-        ebr: None,
-        extended: false,
-    }
-}
-
-fn mapped(request: &Request, disk: &SourceDisk, entry: Entry) -> Result<Mapped, CaptureError> {
-    let (path, number) = (disk.path.clone(), entry.number);
-    let window = Window::new(Arc::clone(&disk.source), entry.range).map_err(|source| CaptureError::Window {
-        path: path.clone(),
-        number,
-        source,
-    })?;
-    let window: Arc<dyn ReadAt> = Arc::new(window);
-    let map_error = |source| CaptureError::Map { path: path.clone(), number, source };
-    let busy = disk.busy.iter().find(|(range, _)| range.intersect(entry.range).is_some());
-    let map = match busy {
-        Some((_, by)) if !request.force_mounted => return Err(CaptureError::Busy { path, number, by: by.clone() }),
-        Some((_, by)) => {
-            let content = extent::probe(&window).map_err(map_error)?;
-            extent::whole(Arc::clone(&window), content, format!("in use while it was read, so inconsistent: {by}"))
-        }
-        None => extent::map(Arc::clone(&window)).map_err(map_error)?,
-    };
-    if map.mounted_elsewhere && !request.force_mounted {
-        let by = "another machine (multi-mount protection)".to_owned();
-        return Err(CaptureError::Busy { path, number, by });
-    }
-    Ok(Mapped { entry, map: Arc::new(map), window })
-}
-
-impl Planned<'_> {
-    fn used_bytes(&self) -> u64 {
-        let gaps: u64 = self.scan.gaps.iter().map(|gap| gap.len()).sum();
-        gaps + self.partitions.iter().map(|partition| partition.map.used_bytes).sum::<u64>()
-    }
-
-    /// In the order of [`spaces`].
-    fn parts(&self) -> impl Iterator<Item = Part> + '_ {
-        let gaps = self.scan.gaps.iter().map(|gap| gap.len()).sum();
-        let name = |what: &str| format!("{} {what}", self.disk.path);
-        let first = Part { name: name("table"), total: gaps, done: 0 };
-        std::iter::once(first).chain(self.partitions.iter().map(move |partition| Part {
-            name: name(&format!("{} {}", partition.entry.number, partition.map.content.kind)),
-            total: partition.map.used_bytes,
-            done: 0,
-        }))
-    }
-
-    fn is_inconsistent(&self) -> bool {
-        self.partitions.iter().any(|partition| {
-            let used = self.disk.busy.iter().any(|(range, _)| range.intersect(partition.entry.range).is_some());
-            used || partition.map.mounted_elsewhere
-        })
-    }
-}
-
-/// The gaps, then the partitions: the order in which [`manifest`] takes their segments back.
-fn spaces<'a>(planned: &'a Planned<'_>) -> impl Iterator<Item = Space> + use<'a> {
-    let extents = Extents::Ranges(planned.scan.gaps.clone());
-    let what = format!("{}, table and gaps", planned.disk.path);
-    let first = Space { what, source: Arc::clone(&planned.disk.source), extents };
-    std::iter::once(first).chain(planned.partitions.iter().map(|partition| {
-        let map = Arc::clone(&partition.map);
-        let what = format!("{}, partition {}", planned.disk.path, partition.entry.number);
-        Space { what, source: Arc::clone(&partition.window), extents: Extents::Map(map) }
-    }))
-}
-
 fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> Result<Manifest, CaptureError> {
     let mut stored = stored.into_iter();
     let mut next = || {
@@ -367,17 +173,6 @@ fn firmware(request: &Request, planned: &[Planned<'_>], disks: &[DiskImage]) -> 
     }
     ((!firmware.is_empty()).then_some(firmware), warning)
 }
-
-fn warnings(planned: &Planned<'_>) -> Vec<String> {
-    let path = &planned.disk.path;
-    let table = planned.scan.warnings.iter().map(|warning| format!("{path}: {warning}"));
-    let maps = planned.partitions.iter().flat_map(|partition| {
-        let number = partition.entry.number;
-        partition.map.warnings.iter().map(move |warning| format!("{path} partition {number}: {warning}"))
-    });
-    table.chain(maps).collect()
-}
-
 fn captured(
     id: ImageId,
     manifest: Manifest,

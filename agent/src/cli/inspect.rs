@@ -6,7 +6,7 @@
 use super::args::Inspect;
 use super::{Exit, failed, usage};
 use crate::inspect::inspect;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::path::PathBuf;
 
 pub(super) fn run(args: &Inspect) -> Exit {
@@ -22,6 +22,8 @@ pub(super) fn run(args: &Inspect) -> Exit {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let written = if args.json {
         serde_json::to_writer_pretty(&mut out, &report).map_err(std::io::Error::from).and_then(|()| writeln!(out))
+    } else if draws() {
+        write!(out, "{}", report.drawn())
     } else {
         write!(out, "{report}")
     };
@@ -30,4 +32,11 @@ pub(super) fn run(args: &Inspect) -> Exit {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => failed(Exit::Failed, &error),
     }
+}
+
+/// Standard output is a terminal that knows UTF-8, as the first setting of its language says that is there.
+fn draws() -> bool {
+    let settings = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(std::env::var_os);
+    let language = settings.map(|value| value.to_string_lossy().to_uppercase()).find(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && language.is_some_and(|value| value.contains("UTF-8") || value.contains("UTF8"))
 }

@@ -5,7 +5,8 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, btrfs, exfat, ext, f2fs, fat, ntfs, signatures as sig, swap, xfs};
+use super::{ExtentError, btrfs, exfat, ext, f2fs, fat, lvm, md, ntfs, signatures as sig, swap, xfs};
+use crate::disk::source::Window;
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -15,14 +16,16 @@ pub(super) type Reader = fn(Part) -> Result<Option<Box<dyn Layout>>, ExtentError
 /// Volume managers and containers first: where two formats claim a partition, the first one gives it its name.
 /// A reader for another format is a file beside this one and `Some(file::read)` in its line.
 static FORMATS: &[(Recognise, Option<Reader>)] = &[
-    (sig::linux_raid_member, None),
-    (sig::lvm2_member, None),
+    (md::recognise, Some(md::read)),
+    (lvm::recognise, Some(lvm::read)),
     (sig::crypto_luks, None),
     (sig::bitlocker, None),
     (sig::zfs_member, None),
     (sig::drbd, None),
     (sig::bcache, None),
     (sig::stratis, None),
+    (sig::vdo, None),
+    (sig::ceph_bluestore, None),
     (sig::dm_integrity, None),
     (sig::dm_verity, None),
     (swap::recognise, Some(swap::read)),
@@ -44,7 +47,30 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
 ];
 
 /// All formats that claim the partition.
+///
+/// A member of an array whose superblock lies at its end shows at its start what the array holds; that is no second claim.
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Vec<(Content, Option<Reader>)>, ExtentError> {
+    let mut found = claims(peek)?;
+    if found.len() < 2 || found[0].0.kind != "linux_raid_member" {
+        return Ok(found);
+    }
+    match md::at_start(peek)? {
+        // Its reader calls it a doubt, with a better reason than two claims.
+        md::AtStart::Part => found.truncate(1),
+        md::AtStart::Content(data) => {
+            let content = Window::new(peek.part(), data);
+            let content = content.map_err(|error| ExtentError::doubt(format!("data of the array: {error}")))?;
+            let inside = claims(&Peek::new(&content)?)?;
+            let mut first = true;
+            let is_inside = |kind: &str| inside.iter().any(|(content, _)| content.kind == kind);
+            found.retain(|(content, _)| std::mem::take(&mut first) || !is_inside(&content.kind));
+        }
+        md::AtStart::Unknown => {}
+    }
+    Ok(found)
+}
+
+fn claims(peek: &Peek<'_>) -> Result<Vec<(Content, Option<Reader>)>, ExtentError> {
     let mut found = Vec::new();
     for (recognise, reader) in FORMATS {
         if let Some(content) = recognise(peek)? {

@@ -51,11 +51,47 @@ pub(super) trait Layout: Send + Sync {
 /// The other partitions of the disks that are captured together; a volume group or a btrfs may span several of them.
 pub type Others = Arc<[Arc<dyn ReadAt>]>;
 
+/// All of `partitions` but the one at `index`.
+#[must_use]
+pub fn others(partitions: &[Arc<dyn ReadAt>], index: usize) -> Others {
+    let beside = partitions.iter().enumerate().filter(|(at, _)| *at != index);
+    beside.map(|(_, part)| Arc::clone(part)).collect()
+}
+
 /// A partition to be mapped, and those beside it.
 #[derive(Clone)]
 pub(super) struct Part {
     pub bytes: Arc<dyn ReadAt>,
     pub others: Others,
+    /// In how many containers it lies.
+    pub depth: u32,
+}
+
+/// Containers that are looked into: a mirror that holds a volume group, in a volume of which lies another one.
+const DEPTH_MAX: u32 = 4;
+
+impl Part {
+    /// The map of something that lies inside this partition.
+    ///
+    /// # Errors
+    /// [`ExtentError::Read`] when a device does not answer, [`ExtentError::MountedElsewhere`] as it is for all of it.
+    pub fn map_inside(&self, bytes: Arc<dyn ReadAt>, others: Others, name: &str) -> Result<(Map, Inside), ExtentError> {
+        let size = bytes.size();
+        let map = map_part(Self { bytes, others, depth: self.depth + 1 })?;
+        if map.mounted_elsewhere {
+            return Err(ExtentError::MountedElsewhere(map.warnings.join("; ")));
+        }
+        let inside = Inside {
+            name: name.to_owned(),
+            content: map.content.clone(),
+            size,
+            used_bytes: map.used_bytes,
+            whole: map.whole,
+            warnings: map.warnings.clone(),
+            inside: map.inside.clone(),
+        };
+        Ok((map, inside))
+    }
 }
 
 /// Something that a container holds: a logical volume, the file system of a mirror's member.
@@ -157,8 +193,12 @@ pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
 /// # Errors
 /// [`ExtentError::Read`] when a device does not answer.
 pub fn map_beside(part: Arc<dyn ReadAt>, others: Others) -> Result<Map, ExtentError> {
-    let size = part.size();
-    let mut found = formats::recognise(&Peek::new(&*part)?)?;
+    map_part(Part { bytes: part, others, depth: 0 })
+}
+
+fn map_part(part: Part) -> Result<Map, ExtentError> {
+    let size = part.bytes.size();
+    let mut found = formats::recognise(&Peek::new(&*part.bytes)?)?;
     if found.len() > 1 {
         let kinds: Vec<&str> = found.iter().map(|(content, _)| content.kind.as_str()).collect();
         let warning = format!("copied whole: it carries the signatures of {}", kinds.join(" and "));
@@ -170,7 +210,12 @@ pub fn map_beside(part: Arc<dyn ReadAt>, others: Others) -> Result<Map, ExtentEr
     let Some(reader) = reader else {
         return Ok(Map::whole(size, content, Vec::new()));
     };
-    match believed(Part { bytes: part, others }, reader) {
+    if part.depth > DEPTH_MAX {
+        let warning =
+            format!("copied whole: it lies in {} containers, at most {DEPTH_MAX} are looked into", part.depth);
+        return Ok(Map::whole(size, content, vec![warning]));
+    }
+    match believed(part, reader) {
         Ok(None) => Ok(Map::whole(size, content, Vec::new())),
         Ok(Some((layout, used_bytes))) => {
             let (warnings, inside) = (layout.warnings(), layout.inside());

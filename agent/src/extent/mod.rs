@@ -12,7 +12,9 @@ mod ext;
 mod f2fs;
 mod fat;
 mod formats;
+mod lvm;
 mod map;
+mod md;
 mod ntfs;
 mod peek;
 mod rounded;
@@ -21,7 +23,9 @@ mod swap;
 #[cfg(test)]
 mod tests;
 mod xfs;
+#[cfg(test)]
+pub(crate) use tests::striped_rig;
 
 pub use error::ExtentError;
 pub use fat::efi_loaders;
-pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, probe, whole};
+pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, others, probe, whole};

@@ -4,9 +4,10 @@
 //! Promise: names and values are those of `blkid`.
 
 use super::ExtentError;
-use super::bytes::{Fields, clean};
+use super::bytes::Fields;
 use super::map::Content;
 use super::peek::Peek;
+use uuid::Uuid;
 
 type Found = Result<Option<Content>, ExtentError>;
 
@@ -49,49 +50,6 @@ const fn plain(kind: &'static str, at: u64, magic: &'static [u8]) -> Signature {
     Signature { kind, at, magic_at: 0, magic, uuid_at: None, label_at: None }
 }
 
-/// Version 1.x superblocks lie at the start, 4 KiB behind it or 8 KiB before the end; version 0.90 in the last 64 KiB.
-pub(super) fn linux_raid_member(peek: &Peek<'_>) -> Found {
-    const MAGIC: u32 = 0xa92b_4efc;
-    let before_end = (peek.size() / 512).checked_sub(16).map(|sectors| sectors / 8 * 8 * 512);
-    for (minor, at) in [("1.1", Some(0)), ("1.2", Some(4096)), ("1.0", before_end)] {
-        let Some(raw) = at.map(|at| peek.bytes(at, 64)).transpose()?.flatten() else { continue };
-        let fields = Fields(&raw);
-        if fields.le32(0) == MAGIC && fields.le32(4) == 1 {
-            let version = Some(minor.to_owned());
-            let (uuid, label) = (fields.uuid(16), fields.text(32, 32));
-            return Ok(Some(Content { uuid, label, version, ..Content::of("linux_raid_member") }));
-        }
-    }
-    let Some(at) = (peek.size() / 65536).checked_sub(1).map(|blocks| blocks * 65536) else { return Ok(None) };
-    let Some(raw) = peek.bytes(at, 64)? else { return Ok(None) };
-    let fields = Fields(&raw);
-    let little = fields.le32(0) == MAGIC && fields.le32(4) == 0;
-    let big = fields.be32(0) == MAGIC && fields.be32(4) == 0;
-    let version = Some("0.90".to_owned());
-    Ok((little || big).then(|| Content { version, ..Content::of("linux_raid_member") }))
-}
-
-/// The label may lie in any of the first four sectors.
-pub(super) fn lvm2_member(peek: &Peek<'_>) -> Found {
-    for sector in 0..4 {
-        let Some(raw) = peek.bytes(sector * 512, 64)? else { continue };
-        let fields = Fields(&raw);
-        if fields.bytes(0, 8) == b"LABELONE" && fields.bytes(24, 8) == b"LVM2 001" {
-            let id = fields.text(32, 32).unwrap_or_default();
-            let mut uuid = String::new();
-            for (at, letter) in id.chars().enumerate() {
-                if [6, 10, 14, 18, 22, 26].contains(&at) {
-                    uuid.push('-');
-                }
-                uuid.push(letter);
-            }
-            let version = Some("LVM2 001".to_owned());
-            return Ok(Some(Content { uuid: clean(&uuid), version, ..Content::of("LVM2_member") }));
-        }
-    }
-    Ok(None)
-}
-
 pub(super) fn crypto_luks(peek: &Peek<'_>) -> Found {
     let Some(raw) = peek.bytes(0, 208)? else { return Ok(None) };
     let fields = Fields(&raw);
@@ -119,6 +77,7 @@ pub(super) fn bitlocker(peek: &Peek<'_>) -> Found {
 pub(super) fn zfs_member(peek: &Peek<'_>) -> Found {
     const LABEL: u64 = 256 << 10;
     const LIST: u64 = 16 << 10;
+    const LIST_LEN: usize = 112 << 10;
     const RING: usize = 128 << 10;
     const MAGIC: u64 = 0x00ba_b10c;
     let Some(last) = (peek.size() / LABEL).checked_sub(1) else { return Ok(None) };
@@ -128,12 +87,58 @@ pub(super) fn zfs_member(peek: &Peek<'_>) -> Found {
             continue;
         }
         let ring = peek.bytes(at + LABEL / 2, RING)?.unwrap_or_default();
-        let mut magics = ring.chunks_exact(1024).map(|slot| Fields(slot).le64(0));
-        if magics.any(|magic| magic == MAGIC || magic == MAGIC.swap_bytes()) {
-            return Ok(Some(Content::of("zfs_member")));
-        }
+        let uberblock =
+            ring.chunks_exact(1024).map(Fields).find(|slot| [MAGIC, MAGIC.swap_bytes()].contains(&slot.le64(0)));
+        let Some(uberblock) = uberblock else { continue };
+        let version = if uberblock.le64(0) == MAGIC { uberblock.le64(8) } else { uberblock.le64(8).swap_bytes() };
+        let list = peek.bytes(at + LIST, LIST_LEN)?.unwrap_or_default();
+        let (label, uuid) = zfs_names(&list);
+        let version = Some(version.to_string());
+        return Ok(Some(Content { label, uuid, version, ..Content::of("zfs_member") }));
     }
     Ok(None)
+}
+
+/// The pool's name and GUID out of a list in XDR: behind 12 bytes each entry has its length, one more number, its name
+/// (with its length, padded to 4), its type, the number of values, and the values; a text has its length before it.
+fn zfs_names(list: &[u8]) -> (Option<String>, Option<String>) {
+    const NUMBER: u32 = 8;
+    const TEXT: u32 = 9;
+    let (mut label, mut guid) = (None, None);
+    let mut at = 12;
+    while let Some(rest) = list.get(at..) {
+        let entry = Fields(rest);
+        let (len, name_len) = (entry.be32(0) as usize, entry.be32(8) as usize);
+        if !(24..=rest.len()).contains(&len) || name_len > len - 20 {
+            break;
+        }
+        let value = Fields(entry.bytes(12 + name_len.next_multiple_of(4), len));
+        match (entry.bytes(12, name_len), value.be32(0)) {
+            (b"name", TEXT) => label = value.text(12, value.be32(8) as usize),
+            (b"pool_guid", NUMBER) => {
+                let number = u64::from(value.be32(8)) << 32 | u64::from(value.be32(12));
+                guid = Some(number.to_string());
+            }
+            _ => {}
+        }
+        at += len;
+    }
+    (label, guid)
+}
+
+/// `kvdo` and the kernel's `dm-vdo`: a geometry block at the start.
+pub(super) fn vdo(peek: &Peek<'_>) -> Found {
+    Signature { uuid_at: Some(40), ..plain("vdo", 0, b"dmvdo001") }.find(peek)
+}
+
+/// A storage daemon's device: a line of text, then the daemon's UUID as a text.
+pub(super) fn ceph_bluestore(peek: &Peek<'_>) -> Found {
+    const MAGIC: &[u8] = b"bluestore block device\n";
+    let Some(raw) = peek.bytes(0, 64)? else { return Ok(None) };
+    let fields = Fields(&raw);
+    let uuid = fields.text(MAGIC.len(), 36).filter(|text| Uuid::try_parse(text).is_ok());
+    let found = fields.bytes(0, MAGIC.len() - 1) == &MAGIC[..MAGIC.len() - 1];
+    Ok(found.then(|| Content { uuid, ..Content::of("ceph_bluestore") }))
 }
 
 /// Internal metadata lies in the last 4 KiB, behind a file system that knows nothing of it.

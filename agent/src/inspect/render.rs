@@ -3,15 +3,42 @@
 //! In: a report. Out: text; sizes in GiB; warnings below the table they belong to.
 //! Promise: names and labels come from the disk and may hold anything: control characters are not printed.
 
-use super::{DiskReport, PartitionReport, Report};
+use super::{DiskReport, InsideReport, PartitionReport, Report};
 use ramet_wire::GIB;
 use std::fmt;
 
-const HEADINGS: [&str; 10] =
-    ["#", "start GiB", "size GiB", "used GiB", "content", "label", "uuid", "type", "name", "guid"];
+const HEADINGS: [&str; COLUMNS] =
+    ["#", "start GiB", "size GiB", "used GiB", "", "content", "label", "uuid", "type", "name", "guid"];
+const COLUMNS: usize = 11;
+/// The column of bars; its heading says what their signs mean.
+const BAR: usize = 4;
+/// Signs in a bar.
+const CELLS: u64 = 20;
 
 /// Columns of numbers, which are aligned to the right.
 const NUMBERS: usize = 4;
+
+/// Containers in containers that are shown; readers look into fewer.
+const DEPTH_MAX: usize = 8;
+
+/// How bars and trees are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    used: char,
+    free: char,
+    heading: &'static str,
+    /// Before what lies in a container: one of several, the last one, below one of several, below the last one.
+    tree: [&'static str; 4],
+}
+
+pub(super) const ASCII: Style =
+    Style { used: '#', free: '.', heading: "[#used .free ?unknown]", tree: ["|- ", "`- ", "|  ", "   "] };
+const UTF8: Style = Style {
+    used: '\u{2588}',
+    free: '\u{2591}',
+    heading: "[\u{2588}used \u{2591}free ?unknown]",
+    tree: ["\u{251c}\u{2500} ", "\u{2514}\u{2500} ", "\u{2502}  ", "   "],
+};
 
 /// Partition types that people know by name.
 const TYPES: [(&str, &str); 14] = [
@@ -31,19 +58,41 @@ const TYPES: [(&str, &str); 14] = [
     ("0x83", "0x83 Linux"),
 ];
 
+/// In ASCII, as every terminal, log and pipe can take it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, disk) in self.disks.iter().enumerate() {
-            if at > 0 {
-                writeln!(f)?;
-            }
-            write_disk(f, disk)?;
-        }
-        Ok(())
+        write_report(f, self, ASCII)
     }
 }
 
-fn write_disk(f: &mut fmt::Formatter<'_>, disk: &DiskReport) -> fmt::Result {
+/// A report with lines and blocks, for terminals that know UTF-8.
+struct Drawn<'a>(&'a Report);
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_report(f, self.0, UTF8)
+    }
+}
+
+impl Report {
+    /// The report as a terminal that knows UTF-8 shows it best.
+    #[must_use]
+    pub fn drawn(&self) -> impl fmt::Display + '_ {
+        Drawn(self)
+    }
+}
+
+fn write_report(f: &mut fmt::Formatter<'_>, report: &Report, style: Style) -> fmt::Result {
+    for (at, disk) in report.disks.iter().enumerate() {
+        if at > 0 {
+            writeln!(f)?;
+        }
+        write_disk(f, disk, style)?;
+    }
+    Ok(())
+}
+
+fn write_disk(f: &mut fmt::Formatter<'_>, disk: &DiskReport, style: Style) -> fmt::Result {
     let table = match disk.table {
         ramet_wire::TableKind::None => "no partition table".to_owned(),
         kind => format!("{} {}", kind.to_string().to_uppercase(), disk.id.as_deref().unwrap_or_default()),
@@ -55,9 +104,12 @@ fn write_disk(f: &mut fmt::Formatter<'_>, disk: &DiskReport) -> fmt::Result {
         }
     }
     writeln!(f)?;
-    write_rows(f, &disk.partitions)?;
+    write_rows(f, &disk.partitions, style)?;
     for partition in disk.partitions.iter().filter(|partition| partition.state.is_some()) {
         writeln!(f, "  state: partition {}: {}", partition.number, plain(partition.state.as_deref().unwrap_or("")))?;
+    }
+    for partition in &disk.partitions {
+        write_states(f, partition.number, &partition.inside, DEPTH_MAX)?;
     }
     for text in &disk.warnings {
         writeln!(f, "  warning: {}", plain(text))?;
@@ -74,15 +126,35 @@ fn write_disk(f: &mut fmt::Formatter<'_>, disk: &DiskReport) -> fmt::Result {
     Ok(())
 }
 
+/// What the contents of containers say of themselves.
+fn write_states(f: &mut fmt::Formatter<'_>, number: u32, inside: &[InsideReport], depth: usize) -> fmt::Result {
+    for one in inside {
+        if let Some(state) = &one.state {
+            let name = if one.name.is_empty() { plain(&one.content) } else { plain(&one.name) };
+            writeln!(f, "  state: partition {number}: {name}: {}", plain(state))?;
+        }
+        if depth > 0 {
+            write_states(f, number, &one.inside, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
 /// Columns that are empty in every row are left out.
-fn write_rows(f: &mut fmt::Formatter<'_>, partitions: &[PartitionReport]) -> fmt::Result {
-    let rows: Vec<[String; 10]> = partitions.iter().map(row).collect();
+fn write_rows(f: &mut fmt::Formatter<'_>, partitions: &[PartitionReport], style: Style) -> fmt::Result {
+    let mut rows: Vec<[String; COLUMNS]> = Vec::new();
+    for partition in partitions {
+        rows.push(row(partition, style));
+        push_inside(&mut rows, &partition.inside, "", DEPTH_MAX, style);
+    }
+    let mut headings = HEADINGS.map(str::to_owned);
+    headings[BAR] = style.heading.to_owned();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let shown: Vec<(usize, usize)> = (0..HEADINGS.len())
+    let shown: Vec<(usize, usize)> = (0..COLUMNS)
         .filter(|&column| width(column) > 0)
-        .map(|column| (column, width(column).max(HEADINGS[column].chars().count())))
+        .map(|column| (column, width(column).max(headings[column].chars().count())))
         .collect();
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
+    let mut lines = vec![headings];
     lines.extend(rows);
     for line in lines {
         let mut text = String::new();
@@ -95,22 +167,82 @@ fn write_rows(f: &mut fmt::Formatter<'_>, partitions: &[PartitionReport]) -> fmt
     Ok(())
 }
 
-fn row(partition: &PartitionReport) -> [String; 10] {
-    let text = |value: &Option<String>| plain(value.as_deref().unwrap_or_default());
+fn row(partition: &PartitionReport, style: Style) -> [String; COLUMNS] {
     let known = |kind: &String| TYPES.iter().find(|(code, _)| code == kind).map(|(_, name)| (*name).to_owned());
-    let whole = if partition.whole && partition.content != "unknown" { ", whole" } else { "" };
+    let unknown = if partition.whole { partition.used_bytes } else { unknown_bytes(&partition.inside, DEPTH_MAX) };
+    let extended = partition.content == "extended";
     [
         partition.number.to_string(),
         gib(partition.start),
         gib(partition.size),
         gib(partition.used_bytes),
-        plain(&partition.content) + whole,
+        if extended { String::new() } else { bar(partition.size, partition.used_bytes, unknown, style) },
+        content(&partition.content, partition.whole),
         text(&partition.label),
         text(&partition.uuid),
         partition.r#type.as_ref().and_then(known).unwrap_or_else(|| text(&partition.r#type)),
         text(&partition.name),
         text(&partition.guid),
     ]
+}
+
+/// A row for everything that lies in a container, as a tree in the column of contents.
+fn push_inside(rows: &mut Vec<[String; COLUMNS]>, inside: &[InsideReport], before: &str, depth: usize, style: Style) {
+    for (at, one) in inside.iter().enumerate() {
+        let last = at + 1 == inside.len();
+        let [branch, end, below, below_end] = style.tree;
+        let unknown = if one.whole { one.used_bytes } else { unknown_bytes(&one.inside, depth) };
+        let mut row: [String; COLUMNS] = std::array::from_fn(|_| String::new());
+        row[2] = gib(one.size);
+        row[3] = gib(one.used_bytes);
+        row[BAR] = bar(one.size, one.used_bytes, unknown, style);
+        let name = if one.name.is_empty() { String::new() } else { plain(&one.name) + " " };
+        row[BAR + 1] = format!("{before}{}{name}{}", if last { end } else { branch }, content(&one.content, one.whole));
+        row[BAR + 2] = text(&one.label);
+        row[BAR + 3] = text(&one.uuid);
+        rows.push(row);
+        if depth > 0 {
+            let before = format!("{before}{}", if last { below_end } else { below });
+            push_inside(rows, &one.inside, &before, depth - 1, style);
+        }
+    }
+}
+
+fn content(kind: &str, whole: bool) -> String {
+    plain(kind) + if whole && kind != "unknown" { ", whole" } else { "" }
+}
+
+fn text(value: &Option<String>) -> String {
+    plain(value.as_deref().unwrap_or_default())
+}
+
+/// Bytes that are copied because nobody knows what they hold.
+fn unknown_bytes(inside: &[InsideReport], depth: usize) -> u64 {
+    let of = |one: &InsideReport| match depth.checked_sub(1) {
+        _ if one.whole => one.used_bytes,
+        Some(depth) => unknown_bytes(&one.inside, depth),
+        None => 0,
+    };
+    inside.iter().fold(0, |sum, one| sum.saturating_add(of(one)))
+}
+
+/// `size` bytes as a row of signs; what there is at all has at least one of them.
+pub(super) fn bar(size: u64, used: u64, unknown: u64, style: Style) -> String {
+    let used = used.min(size);
+    // A volume on several disks counts with all of its bytes.
+    let unknown = unknown.min(used);
+    let parts = [used - unknown, unknown, size - used];
+    let mut cells = parts.map(|bytes| match u128::from(bytes) * u128::from(CELLS) {
+        0 => 0,
+        scaled => u64::try_from((scaled + u128::from(size / 2)) / u128::from(size)).unwrap_or(CELLS).max(1),
+    });
+    // Rounding and the least sign may give some too many or too few: the largest part can best do without, or with more.
+    let largest = (0..parts.len()).max_by_key(|at| parts[*at]).unwrap_or(0);
+    let others: u64 = cells.iter().sum::<u64>() - cells[largest];
+    cells[largest] = CELLS.saturating_sub(others);
+    let signs = [style.used, '?', style.free].into_iter().zip(cells);
+    let row: String = signs.flat_map(|(sign, count)| (0..count).map(move |_| sign)).collect();
+    format!("[{row}]")
 }
 
 /// Bytes as GiB with three digits behind the point, rounded down, in integers: 64 bits of bytes fit no float.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::disk::testing::{Loop, Mounted};
 use crate::partition::testing::{Image, run};
+use crate::say::chain;
 use ramet_wire::{GIB, MIB};
 use serde_json::Value;
 
@@ -235,4 +236,92 @@ fn refusals_name_the_disk_and_the_reason() {
     let error = inspect(std::slice::from_ref(&image.path), false).unwrap_err();
     assert!(matches!(&error, InspectError::Table { .. }), "{error}");
     assert!(chain(&error).contains("0xEE"), "{}", chain(&error));
+}
+
+/// A disk with the physical volume of `tests/fixtures/lvm-linear`, and a LUKS volume.
+fn containers() -> Image {
+    let image = Image::with_sgdisk(16 * MIB, &["-n", "1:2048:+1M", "-t", "1:8e00", "-n", "2:8192:+4M"]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/lvm-linear.zst");
+    image.write(MIB, &zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap());
+    image.write(4 * MIB, b"LUKS\xba\xbe\0\x01");
+    image
+}
+
+#[test]
+fn what_lies_in_a_container_is_listed_with_it() {
+    let report = json(&[&containers()], true);
+    let group = &report["partitions"][0];
+    assert_eq!((&group["content"], &group["whole"]), (&"LVM2_member".into(), &false.into()));
+    let inside = group["inside"].as_array().unwrap();
+    let names: Vec<_> =
+        inside.iter().map(|one| (one["name"].as_str().unwrap(), one["content"].as_str().unwrap())).collect();
+    assert_eq!(names, [("vg0/fat", "vfat"), ("vg0/swap", "swap")]);
+    assert_eq!((&inside[0]["size"], &inside[0]["label"]), (&(160 << 10).into(), &"FIXTURE".into()));
+    assert_eq!((&inside[1]["used_bytes"], &inside[1]["whole"]), (&4096.into(), &false.into()));
+    let sum: u64 = inside.iter().map(|one| one["used_bytes"].as_u64().unwrap()).sum();
+    assert!(
+        group["used_bytes"].as_u64().unwrap() >= sum && group["used_bytes"].as_u64().unwrap() < 256 << 10,
+        "{group}"
+    );
+    assert!(report["partitions"][1].get("inside").is_none());
+}
+
+#[test]
+fn a_bar_and_a_tree_show_what_is_used_within_80_columns() {
+    let report = inspect(std::slice::from_ref(&containers().path), false).unwrap();
+    let text = report.to_string();
+    println!("{text}{}", report.drawn());
+    assert!(text.is_ascii());
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].contains("used GiB  [#used .free ?unknown]  content"), "{text}");
+    assert!(lines[3].contains("  |- vg0/fat vfat ") && lines[4].contains("  `- vg0/swap swap"), "{text}");
+    assert!(lines[4].contains("[#...................]"), "{text}");
+    assert!(lines[5].contains("[????????????????????]  crypto_LUKS, whole"), "{text}");
+    for line in &lines[1..6] {
+        assert!(line.rfind(']').unwrap() < 60, "{text}");
+    }
+    let drawn = report.drawn().to_string();
+    assert!(
+        drawn.contains("[\u{2588}used \u{2591}free ?unknown]") && drawn.contains("\u{2514}\u{2500} vg0/swap"),
+        "{drawn}"
+    );
+    assert_eq!(drawn.lines().count(), lines.len());
+}
+
+#[test]
+fn a_bar_shows_everything_that_is_there_at_all() {
+    for (size, used, unknown, bar) in [
+        (100, 0, 0, "[....................]"),
+        (100, 100, 0, "[####################]"),
+        (100, 50, 0, "[##########..........]"),
+        (1 << 50, 1, 0, "[#...................]"),
+        (1 << 50, (1 << 50) - 1, 0, "[###################.]"),
+        (1 << 50, 2, 1, "[#?..................]"),
+        (100, 60, 30, "[######??????........]"),
+        (100, 100, 100, "[????????????????????]"),
+        (100, 50, 400, "[??????????..........]"),
+        (3, 1, 0, "[#######.............]"),
+        (0, 0, 0, "[....................]"),
+        (u64::MAX, u64::MAX, u64::MAX / 2, "[##########??????????]"),
+    ] {
+        assert_eq!(render::bar(size, used, unknown, render::ASCII), bar, "{size} {used} {unknown}");
+    }
+}
+
+#[test]
+fn a_group_on_two_disks_needs_both() {
+    let rig = crate::extent::striped_rig();
+    let paths: Vec<PathBuf> = rig.disks.iter().map(|disk| disk.path.clone()).collect();
+    let report = serde_json::to_value(inspect(&paths, false).unwrap()).unwrap();
+    for disk in report["disks"].as_array().unwrap() {
+        let partition = &disk["partitions"][0];
+        assert_eq!((&partition["content"], &partition["whole"]), (&"LVM2_member".into(), &false.into()));
+        assert_eq!(
+            (&partition["inside"][0]["content"], &partition["inside"][0]["whole"]),
+            (&"swap".into(), &false.into())
+        );
+    }
+    let alone = serde_json::to_value(inspect(&paths[..1], false).unwrap()).unwrap();
+    assert_eq!(alone["partitions"][0]["inside"][0]["whole"], true, "{alone}");
+    assert!(alone["partitions"][0]["warnings"][0].as_str().unwrap().contains("is not among the disks read together"));
 }

@@ -34,6 +34,13 @@ pub fn text(topic: Topic, here: &Here) -> Vec<String> {
 
 fn contents(here: &Here) -> Vec<String> {
     let found = here.stock.look(here.medium().as_deref());
+    let paths: Vec<_> = found.iter().map(|disk| disk.path.clone()).collect();
+    // Together, so that a volume group on several disks is understood; one by one where a disk can not be read.
+    if let Ok(report) = inspect(&paths, false)
+        && !found.is_empty()
+    {
+        return report.to_string().lines().map(str::to_owned).chain([String::new()]).collect();
+    }
     let mut lines = Vec::new();
     for disk in &found {
         match inspect(std::slice::from_ref(&disk.path), false) {

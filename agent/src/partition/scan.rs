@@ -9,7 +9,7 @@ use super::mbr::{self, Chain, Sector};
 use super::{GPT_SIGNATURE, PartitionError, SECTOR_SIZES};
 use crate::disk::source::ReadAt;
 use ramet_wire::table::PARTITIONS_MAX;
-use ramet_wire::{ByteRange, Table, TableKind};
+use ramet_wire::{ByteRange, Entry, Table, TableKind};
 use std::io;
 
 /// A table and what an image must hold beside the partitions.
@@ -25,6 +25,26 @@ pub struct Scan {
     pub uncaptured: u64,
     /// What is odd about the table, for people.
     pub warnings: Vec<String>,
+}
+
+impl Scan {
+    /// The table's entries; one with number 0 for a disk of `size` bytes without a table.
+    #[must_use]
+    pub fn entries(&self, size: u64) -> Vec<Entry> {
+        if self.table.kind != TableKind::None {
+            return self.table.entries.clone();
+        }
+        vec![Entry {
+            number: 0,
+            range: ByteRange::between(0, size),
+            r#type: String::new(),
+            guid: None,
+            name: None,
+            attributes: 0,
+            ebr: None,
+            extended: false,
+        }]
+    }
 }
 
 /// What lies on a disk, with the raw parts that `retarget` needs.

@@ -5,8 +5,10 @@
 
 #[path = "images.rs"]
 mod images;
+#[path = "mend.rs"]
+mod mend;
 
-use images::{Blocks, DISK, Image, Scattered, mend_ntfs};
+use images::{DISK, Image, Scattered};
 use ramet_agent::disk::source::ReadAt;
 use ramet_agent::{extent, partition};
 use ramet_wire::range::BLOCK;
@@ -23,11 +25,13 @@ pub type Body = fn(&[u8]);
 
 /// Every target by name. Seeds lie in `tests/fixtures` (the first word of their names), found inputs in `regressions`.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("btrfs", btrfs),
     ("ext", extents),
     ("exfat", extents),
     ("f2fs", scattered),
     ("fat", extents),
-    ("btrfs", btrfs),
+    ("lvm", extents),
+    ("md", extents),
     ("ntfs", ntfs),
     ("swap", extents),
     ("xfs", extents),
@@ -50,7 +54,7 @@ fn ntfs(data: &[u8]) {
     let mut data = data.to_vec();
     if data.first().is_some_and(|flags| flags & 0x40 != 0) {
         data[0] &= !0x40;
-        mend_ntfs(&mut data);
+        mend::ntfs(&mut data);
     }
     extents(&data);
 }
@@ -94,7 +98,8 @@ fn check_map(map: &extent::Map, size: u64) {
 
 /// The maps of all devices of whatever this is, each beside the others.
 fn btrfs(data: &[u8]) {
-    let disks = Blocks::disks(data);
+    let disks: Vec<Arc<dyn ReadAt>> =
+        Scattered::disks(data).into_iter().map(|disk| Arc::new(disk) as Arc<dyn ReadAt>).collect();
     for (index, disk) in disks.iter().enumerate() {
         let beside = disks.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, disk)| disk.clone());
         let map = extent::map_beside(disk.clone(), beside.collect());

@@ -230,7 +230,7 @@ fn stripe_of(chunk: &Chunk, fields: Fields<'_>, format: &Format, members: &[Memb
         "chunk {start} has a stripe on device {uuid:02x?}, device {devid} is {:02x?}",
         device.uuid
     );
-    let end = offset.checked_add(chunk.stripe_len()).unwrap_or(u64::MAX);
+    let end = offset.saturating_add(chunk.stripe_len());
     believe!(
         end <= device.len && offset.is_multiple_of(format.sector),
         "chunk {start} has a stripe at {offset} to {end} of device {devid}, which has {} bytes",

@@ -9,7 +9,7 @@ use super::checksum::crc16;
 use super::superblock::{Superblock, compat, incompat, ro_compat};
 
 /// Which groups carry a copy of the superblock.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Backups {
     Everywhere,
     /// 0, 1 and the powers of 3, 5 and 7.
@@ -29,7 +29,7 @@ pub(super) enum Sums {
 }
 
 /// A checked geometry. Block numbers count from the start of the partition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     /// Bytes per block.
     pub block: u64,

@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4: block bitmaps, and the metadata that every group has.
 //!
 //! In: a partition with an ext superblock. Out: used clusters and metadata; unused inode tables become zero.
-//! Promise: nothing waits to be replayed, every flag is known and every checksum right, or it is a doubt.
+//! Promise: what waits in the journal counts as replayed, every flag is known and every checksum right, or it is a doubt.
 
 mod bitmap;
 mod blocks;
@@ -21,6 +21,7 @@ use super::peek::Peek;
 use crate::disk::source::ReadAt;
 use descriptor::Descriptors;
 use geometry::Geometry;
+use journal::Replayed;
 use metadata::Piece;
 use std::sync::Arc;
 use superblock::{Superblock, incompat};
@@ -52,12 +53,45 @@ pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layo
     superblock.check_format()?;
     let geometry = Geometry::new(&superblock, part.size())?;
     let mmp = mmp::check(&*part, &superblock, &geometry)?;
-    superblock.unreplayed()?;
-    let mut descriptors = Descriptors::new(&*part, &geometry);
-    let metadata = metadata::collect(&geometry, &mut descriptors, mmp, part.size())?;
-    journal::check(&*part, &superblock, &geometry, &mut descriptors)?;
-    check_inodes(&*part, &geometry)?;
-    Ok(Some(Box::new(Ext { part, geometry, metadata })))
+    if superblock.incompat(incompat::RECOVER) {
+        superblock.sound()?;
+        let replayed = journal::replay(&part, &superblock, &geometry)?;
+        return behind_the_journal(replayed, &geometry, mmp).map(Some);
+    }
+    superblock.sound()?;
+    superblock.without_orphans()?;
+    journal::check(&*part, &superblock, &geometry, &mut Descriptors::new(&*part, &geometry))?;
+    Ok(Some(Box::new(Ext::new(part, geometry, mmp, Vec::new())?)))
+}
+
+/// The file system as its next mount finds it. Orphans are no doubt here: what belongs to them is in use until that mount
+/// removes them.
+fn behind_the_journal(replayed: Replayed, before: &Geometry, mmp: Option<u64>) -> Result<Box<dyn Layout>, ExtentError> {
+    let raw = Peek::new(&replayed)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
+    let Some(superblock) = Superblock::new(raw) else {
+        return Err(ExtentError::doubt("its journal has a superblock without magic"));
+    };
+    superblock.check_format()?;
+    superblock.sound()?;
+    let geometry = Geometry::new(&superblock, replayed.size())?;
+    believe!(
+        geometry == *before,
+        "its journal changes its geometry: {} blocks in {} groups before, {} in {} after",
+        before.blocks,
+        before.groups,
+        geometry.blocks,
+        geometry.groups
+    );
+    let warnings = vec![replayed.notice()];
+    Ok(Box::new(Ext::new(Arc::new(replayed), geometry, mmp, warnings)?))
+}
+
+/// A file system that needs recovery, as its replay leaves it.
+#[cfg(test)]
+pub(super) fn replayed(part: &Arc<dyn ReadAt>) -> Result<impl ReadAt + use<>, ExtentError> {
+    let raw = Peek::new(&**part)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
+    let superblock = Superblock::new(raw).ok_or_else(|| ExtentError::doubt("no superblock"))?;
+    journal::replay(part, &superblock, &Geometry::new(&superblock, part.size())?)
 }
 
 /// The tail of an inode table is unused only if the inode bitmap says so, too.
@@ -88,10 +122,29 @@ struct Ext {
     geometry: Geometry,
     /// Sorted and disjoint; at most 16 MiB.
     metadata: Vec<Piece>,
+    warnings: Vec<String>,
+}
+
+impl Ext {
+    fn new(
+        part: Arc<dyn ReadAt>,
+        geometry: Geometry,
+        mmp: Option<u64>,
+        warnings: Vec<String>,
+    ) -> Result<Self, ExtentError> {
+        let mut descriptors = Descriptors::new(&*part, &geometry);
+        let metadata = metadata::collect(&geometry, &mut descriptors, mmp, part.size())?;
+        check_inodes(&*part, &geometry)?;
+        Ok(Self { part, geometry, metadata, warnings })
+    }
 }
 
 impl Layout for Ext {
     fn pieces(&self) -> Pieces<'_> {
         Box::new(walk::Walk::new(&*self.part, &self.geometry, &self.metadata))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
     }
 }

@@ -175,10 +175,12 @@ impl Superblock {
     }
 
     fn state(&self) -> String {
-        let mut state = match self.unreplayed() {
-            Err(_) if self.incompat(incompat::RECOVER) => "needs recovery",
-            Err(_) => "dirty",
-            Ok(()) => "clean",
+        let mut state = if self.incompat(incompat::RECOVER) {
+            "needs recovery"
+        } else if self.sound().and(self.without_orphans()).is_err() {
+            "dirty"
+        } else {
+            "clean"
         }
         .to_owned();
         if let Some(journal) = self.external_journal() {
@@ -225,18 +227,18 @@ impl Superblock {
         Ok(())
     }
 
-    /// What a mount or a check would still change: the allocation maps are older than the files.
-    pub fn unreplayed(&self) -> Result<(), ExtentError> {
-        let fields = self.fields();
-        let state = fields.le16(0x3a);
-        believe!(
-            !self.incompat(incompat::RECOVER),
-            "its journal needs recovery: files newer than the block bitmaps lie in it"
-        );
+    /// What only a check may change.
+    pub fn sound(&self) -> Result<(), ExtentError> {
+        let state = self.fields().le16(0x3a);
         believe!(state & ERROR_FS == 0, "the kernel found errors in it (state {state:#x}): it needs a check");
         believe!(state & VALID_FS != 0, "it was not cleanly unmounted (state {state:#x})");
         believe!(state & ORPHAN_FS == 0, "orphaned inodes were being removed (state {state:#x})");
-        let orphan = fields.le32(0xe8);
+        Ok(())
+    }
+
+    /// What a mount would still remove.
+    pub fn without_orphans(&self) -> Result<(), ExtentError> {
+        let orphan = self.fields().le32(0xe8);
         believe!(orphan == 0, "orphaned inodes wait to be removed, the first is {orphan}");
         let present = self.ro_compat(ro_compat::ORPHAN_PRESENT);
         believe!(!present, "orphaned inodes wait to be removed (orphan_present)");

@@ -76,7 +76,10 @@ fn against_partclone(pool: &Pool, case: &str) {
     assert!(ours <= allowed, "{case}: {ours} used, {allowed} allowed");
 }
 
-fn matrix(cases: &[(&str, fn(&Mount), &str)]) {
+/// Options of mkfs, what fills it, and options of the mount.
+type Case = (&'static str, fn(&Mount), &'static str);
+
+fn matrix(cases: &[Case]) {
     for (options, fill, mount_options) in cases {
         let case = format!("{options} {mount_options}");
         let pool = Pool::make(1, if options.contains("-d dup") { 256 * MIB } else { 160 * MIB }, options);

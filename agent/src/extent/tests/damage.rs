@@ -227,8 +227,13 @@ fn two_signatures_on_one_partition_are_copied_whole() {
     is_whole(bytes, "crypto_LUKS and ext4", "a LUKS header before old ext4");
     let mut bytes = SUMMED.bytes.clone();
     let end = bytes.len() as u64;
+    put(&mut bytes, 4096, &[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+    put(&mut bytes, 4096 + 144, &[8]);
+    is_whole(bytes, "linux_raid_member and ext4", "a RAID superblock in ext4");
+    let mut bytes = SUMMED.bytes.clone();
     put(&mut bytes, end - 8192, &[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
-    is_whole(bytes, "linux_raid_member and ext4", "a RAID superblock behind ext4");
+    put(&mut bytes, end - 8192 + 144, &((end - 8192) / 512).to_le_bytes());
+    is_whole(bytes, "superblock of mdraid has checksum", "a RAID superblock behind ext4");
 }
 
 /// A device with one bad sector.

@@ -1,6 +1,6 @@
 //! Clean ext file systems in all layouts: partclone and dumpe2fs say what is used.
 
-use super::super::ExtentKind;
+use super::super::{ExtentKind, Map};
 use super::images::{Group, Image, dumpe2fs, extents, minus, of_kind, partclone, random, run, total, write_tree};
 use ramet_wire::ByteRange;
 use std::process::Command;
@@ -51,11 +51,15 @@ fn used_for_tools(image: &Image, groups: &[Group]) -> Vec<ByteRange> {
 
 /// Holds our map of a clean, unmounted file system against both oracles.
 fn agrees(image: &Image) {
-    let size = image.source().size();
     let map = image.map();
-    assert!(!map.whole, "{:?}", map.warnings);
     assert_eq!(map.warnings, Vec::<String>::new());
-    let ours = extents(&map, size);
+    map_agrees(&map, image);
+}
+
+/// Holds a map against what both oracles say of `image`.
+pub(super) fn map_agrees(map: &Map, image: &Image) {
+    assert!(!map.whole, "{:?}", map.warnings);
+    let ours = extents(map, image.source().size());
     let data = of_kind(&ours, ExtentKind::Data);
     let groups = dumpe2fs(image);
     let used = used_for_tools(image, &groups);

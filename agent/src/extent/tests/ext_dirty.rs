@@ -33,10 +33,10 @@ fn cut_off(image: &Image) -> Map {
 }
 
 #[test]
-fn ext4_that_needs_recovery_is_copied_whole_and_after_unmounting_it_is_not() {
-    let image = Image::ext(200 * MIB, "-t ext4 -b 4096");
+fn a_journal_of_fast_commits_is_copied_whole_and_after_unmounting_it_is_not() {
+    let image = Image::ext(200 * MIB, "-t ext4 -b 4096 -O fast_commit");
     let map = cut_off(&image);
-    assert!(map.warnings[0].contains("journal needs recovery"), "{map:?}");
+    assert!(map.warnings[0].contains("journal has flags 0x0, 0x3"), "{map:?}");
     assert_eq!(map.content.state.as_deref(), Some("needs recovery"));
     assert!(!map.mounted_elsewhere);
     let map = image.map();
@@ -45,9 +45,12 @@ fn ext4_that_needs_recovery_is_copied_whole_and_after_unmounting_it_is_not() {
 }
 
 #[test]
-fn ext3_that_needs_recovery_is_copied_whole() {
-    let map = cut_off(&Image::ext(60 * MIB, "-t ext3 -b 1024"));
-    assert_eq!((map.content.kind.as_str(), map.content.state.as_deref()), ("ext3", Some("needs recovery")));
+fn a_journal_on_another_device_that_waits_is_copied_whole() {
+    let image = Image::ext(20 * MIB, "-t ext4 -b 1024");
+    run("debugfs", &["-w", "-R", "set_super_value journal_inum 0", image.name()]);
+    run("debugfs", &["-w", "-R", "feature needs_recovery", image.name()]);
+    let map = image.map();
+    assert!(map.whole && map.warnings[0].contains("needs recovery, and lies on another device"), "{map:?}");
 }
 
 #[test]

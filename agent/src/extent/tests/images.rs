@@ -30,7 +30,7 @@ pub(super) fn persist(program: &str, args: &[&str]) -> bool {
 }
 
 /// A sparse image file in a folder of its own.
-pub(super) struct Image {
+pub(crate) struct Image {
     pub dir: tempfile::TempDir,
     pub path: PathBuf,
 }
@@ -141,7 +141,7 @@ pub(super) fn source(path: &Path) -> Arc<dyn ReadAt> {
 }
 
 /// A mounted image; unmounted when dropped.
-pub(super) struct Mount(pub PathBuf);
+pub(crate) struct Mount(pub PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {

@@ -141,10 +141,10 @@ fn a_log_that_was_zeroed_or_renamed_by_the_tools_is_clean() {
     assert!(!map.whole && map.content.label.as_deref() == Some("other"), "{map:?}");
     // As no tool leaves it: a record that is no unmount, at either end, and a block of the newest cycle behind it.
     let (start, len) = log(&image);
-    let records = (0..len as u64 / 512)
+    let mut records = (0..len as u64 / 512)
         .map(|block| start + block * 512)
         .filter(|&at| image.read(at, 4) == [0xfe, 0xed, 0xba, 0xbe]);
-    let newest = records.last().unwrap();
+    let newest = records.next_back().unwrap();
     let headers = u64::from(u32::from_be_bytes(image.read(newest + 320, 4).try_into().unwrap())).div_ceil(32 << 10);
     for (at, byte) in [(start + 512 + 9, 0), (newest + headers * 512 + 9, 0), (start + 100 * 512 + 3, 2)] {
         let good = image.read(at, 1);
