@@ -228,7 +228,7 @@ mod tests {
             ("a", "neither = nor { at byte 1"),
             ("= 1", "no name at byte 0"),
             ("a = ", "no value at byte 4"),
-            ("a = 1.5", "neither = nor { at byte 6"),
+            ("a = 1.5", "neither = nor { at byte 7"),
             ("a = \"x", "a quote at byte 4 does not end"),
             ("a = [1 2]", "no comma at byte 7"),
             ("a = 99999999999999999999", "no value at byte 4"),
