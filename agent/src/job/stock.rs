@@ -260,6 +260,7 @@ mod tests {
         block[..4].copy_from_slice(&0xa92b_4efc_u32.to_le_bytes());
         block[4..8].copy_from_slice(&1_u32.to_le_bytes());
         block[16..32].fill(uuid);
+        block[144..152].copy_from_slice(&(4096_u64 / 512).to_le_bytes());
         image.write(MIB + 4096, &block);
     }
 

@@ -145,9 +145,32 @@ pub(crate) struct Mount(pub PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        let device = self.own_loop();
         // A program that another test starts just now holds our files until its exec.
         let done = persist("umount", &[self.0.to_str().unwrap()]);
         assert!(done || std::thread::panicking(), "umount {}", self.0.display());
+        // One in a mount namespace of its own keeps what was mounted when it started, and the kernel goes on writing.
+        let backed = |(device, file): &(PathBuf, String)| fs::read_to_string(device).is_ok_and(|now| now == *file);
+        let gone = (0..600).any(|_| {
+            let held = device.as_ref().is_some_and(backed);
+            std::thread::sleep(Duration::from_millis(if held { 100 } else { 0 }));
+            !held
+        });
+        assert!(gone || std::thread::panicking(), "{} is still mounted somewhere", self.0.display());
+    }
+}
+
+impl Mount {
+    /// Where the kernel names the file of the loop device that goes with the last mount, and that name.
+    fn own_loop(&self) -> Option<(PathBuf, String)> {
+        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+        let mut words = mounts.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>());
+        let device = words.find(|words| words.get(1).copied() == self.0.to_str())?[0].strip_prefix("/dev/")?.to_owned();
+        let folder = Path::new("/sys/block").join(device).join("loop");
+        let own = fs::read_to_string(folder.join("autoclear")).is_ok_and(|value| value.trim() == "1");
+        let name = folder.join("backing_file");
+        let file = fs::read_to_string(&name).ok().filter(|_| own)?;
+        Some((name, file))
     }
 }
 

@@ -62,6 +62,7 @@ fn raid_metadata_at_the_end_refuses_another_size_without_force() {
     // An md superblock, version 1.0: 8 KiB before the end, on a boundary of 4 KiB.
     let at = (source.len() / 512 - 16) / 8 * 8 * 512;
     source[at..at + 8].copy_from_slice(&[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+    source[at + 144..at + 152].copy_from_slice(&(at as u64 / 512).to_le_bytes());
     let shelf = Shelf::of(&[captured(&source)]);
     let same = Ram::new(noise(source.len(), 99));
     onto(&shelf, &request(), &[&same]).unwrap();
@@ -96,8 +97,9 @@ fn nothing_of_an_old_raid_member_or_pool_survives_for_blkid() {
     let shelf = Shelf::of(&[captured]);
     let mut before = vec![0; source.len()];
     let md = |from: usize, size: usize| from + (size / 512 - 16) / 8 * 8 * 512;
-    for at in [md(0, source.len()), md(4 << 20, 4 << 20)] {
+    for (at, start) in [(md(0, source.len()), 0), (md(4 << 20, 4 << 20), 4 << 20)] {
         before[at..at + 8].copy_from_slice(&[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0]);
+        before[at + 144..at + 152].copy_from_slice(&((at - start) as u64 / 512).to_le_bytes());
     }
     for label in [4 << 20, 8 << 20] {
         let label: usize = if label == 4 << 20 { label } else { label - (256 << 10) };
