@@ -8,6 +8,7 @@ mod btrfs_damage;
 mod btrfs_dirty;
 mod btrfs_images;
 mod btrfs_pool;
+mod btrfs_sample;
 mod damage;
 mod exfat;
 mod exfat_damage;
