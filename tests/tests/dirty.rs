@@ -1,7 +1,8 @@
 //! File systems that were cut off in the middle.
 //!
 //! In: file systems in which each file was synced and nothing else, copied while they were mounted. Out: clones.
-//! Promise: after restore and replay every synced file is there, although no bitmap on the disk knew of it.
+//! Promise: after restore and replay every synced file is there, although no bitmap on the disk knew of it, and what
+//! the journal calls free is not written.
 
 #![allow(clippy::unwrap_used)]
 
@@ -48,12 +49,15 @@ fn cut_off(args: &[&str]) -> (Disk, Part, Synced) {
 fn every_file_comes_back(agent: &Agent, args: &[&str]) {
     let (source, part, synced) = cut_off(args);
     let captured = agent.capture(&[&source.path], "dirty", &[]).done();
-    captured.says(&["warning"]);
-    assert!(captured.figure("used_bytes") >= part.size, "a map was believed that waits to be replayed");
+    captured.says(&["warning", "was replayed in memory"]);
+    // The journal knows what is free: half of the disk was left out, and none of it is written.
+    let used = captured.figure("used_bytes");
+    assert!(used < part.size / 2, "{used} bytes of {}", part.size);
     let target = Disk::blank(source.size);
-    let _ = Pattern::fill(&target, 17);
+    let noise = Pattern::fill(&target, 17);
     agent.restore(&[&target.path], "dirty", &[]).done();
-    assert_eq!(check::differences(&source, &target, &part.range()), Vec::new());
+    let touched: u64 = noise.touched(&target).iter().map(|range| range.end - range.start).sum();
+    assert!(touched < part.size / 2 + MIB, "{touched} bytes of {} were written, {used} are in use", part.size);
     let mounted = Mounted::replayed(&target, &part);
     for (name, bytes) in &synced {
         let found = fs::read(mounted.at().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -80,7 +80,8 @@ pub fn ntfs(data: &mut Vec<u8>) {
 
 /// The update sequence number of a record at the end of each of its sectors.
 fn mend_ends(record: &mut [u8]) {
-    let at = usize::from(record[4]) | usize::from(record[5]) << 8;
+    let [_, _, _, _, low, high, ..] = &*record else { return };
+    let at = usize::from(*low) | usize::from(*high) << 8;
     if let Some([low, high]) = record.get(at..at + 2).map(|number| [number[0], number[1]]) {
         record.chunks_exact_mut(512).for_each(|sector| sector[510..].copy_from_slice(&[low, high]));
     }

@@ -80,6 +80,8 @@ fn raw(part: &dyn ReadAt, at: u64) -> Result<Vec<u8>, ExtentError> {
     let roles = Fields(&bytes).le32(220) as usize;
     believe!(roles <= ROLES_MAX, "superblock of mdraid has {roles} roles, at most {ROLES_MAX} fit");
     bytes.resize(FIXED + 2 * roles, 0);
+    let (end, size) = (at.saturating_add(bytes.len() as u64), part.size());
+    believe!(end <= size, "superblock of mdraid with {roles} roles ends at {end}, the partition at {size}");
     read_at(part, &mut bytes, at, "superblock of mdraid")?;
     let (said, is) = (Fields(&bytes).le32(216), checksum(&bytes));
     believe!(said == is, "superblock of mdraid has checksum {said:#010x}, its bytes {is:#010x}");
