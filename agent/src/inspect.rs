@@ -9,7 +9,7 @@ mod report;
 
 use crate::disk::source::{ReadAt, Window};
 use crate::disk::{DiskInfo, Disks, InUse, OpenError, Reason, uses};
-use crate::extent::{self, Content, ExtentError, ExtentKind, Others};
+use crate::extent::{self, Content, ExtentError, ExtentKind, Map, Others};
 use crate::partition::{self, PartitionError, Scan};
 use ramet_wire::{Entry, TableKind};
 pub use report::{DiskReport, InsideReport, PartitionReport, Report, Walk};
@@ -70,15 +70,22 @@ pub fn inspect(paths: &[PathBuf], extents: bool) -> Result<Report, InspectError>
     // A volume group may lie on several disks, so all are open before the first partition is mapped.
     let all: Vec<_> = opened.iter().flat_map(|disk| disk.partitions.iter().filter_map(|(_, w)| w.clone())).collect();
     let mut index = 0..;
-    let mut reports = Vec::with_capacity(opened.len());
-    for disk in opened {
-        let mut partitions = Vec::with_capacity(disk.partitions.len());
-        for (entry, window) in &disk.partitions {
-            let window = window.clone().map(|window| (window, extent::others(&all, index.next().unwrap_or(0))));
-            partitions.push(look(&disk, entry, window, extents)?);
-        }
-        reports.push(report(disk, partitions));
+    let mut maps = Vec::with_capacity(opened.len());
+    for disk in &opened {
+        let mut others = || extent::others(&all, index.next().unwrap_or(0));
+        let partitions = disk.partitions.iter();
+        let map = |(entry, window): &(Entry, Option<Arc<dyn ReadAt>>)| {
+            window.as_ref().map(|window| mapped(disk, entry, Arc::clone(window), others())).transpose()
+        };
+        maps.push(partitions.map(map).collect::<Result<Vec<_>, _>>()?);
     }
+    extent::doubt_beside_hibernation(maps.iter_mut().flatten().flatten());
+    let report = |(disk, maps): (Opened<'_>, Vec<Option<Arc<Map>>>)| {
+        let partitions = disk.partitions.iter().zip(maps).map(|((entry, _), map)| look(&disk, entry, map, extents));
+        let partitions = partitions.collect();
+        report(disk, partitions)
+    };
+    let reports = opened.into_iter().zip(maps).map(report).collect();
     Ok(Report { disks: reports })
 }
 
@@ -128,22 +135,19 @@ fn report(Opened { path, info, scan, .. }: Opened<'_>, partitions: Vec<Partition
     }
 }
 
-fn look(
-    disk: &Opened<'_>,
-    entry: &Entry,
-    window: Option<(Arc<dyn ReadAt>, Others)>,
-    extents: bool,
-) -> Result<PartitionReport, InspectError> {
-    let number = entry.number;
-    let refused = |source| InspectError::Map { path: disk.path.to_owned(), number, source };
-    let map = window.map(|(window, others)| extent::map_beside(window, others)).transpose().map_err(refused)?;
-    let map = map.map(Arc::new);
+fn mapped(disk: &Opened<'_>, entry: &Entry, window: Arc<dyn ReadAt>, others: Others) -> Result<Arc<Map>, InspectError> {
+    let refused = |source| InspectError::Map { path: disk.path.to_owned(), number: entry.number, source };
+    extent::map_typed(&entry.r#type, window, others).map(Arc::new).map_err(refused)
+}
+
+/// Without a map: the frame of logical partitions.
+fn look(disk: &Opened<'_>, entry: &Entry, map: Option<Arc<Map>>, extents: bool) -> PartitionReport {
     let content = map.as_ref().map_or_else(|| Content::of("extended"), |map| map.content.clone());
     let users = disk.in_use.iter().filter(|found| !entry.extended && found.touches(entry.range));
     let state: Vec<String> = content.state.into_iter().chain(users.map(ToString::to_string)).collect();
     let walk = |kind| extents.then(|| Walk::new(map.clone(), kind));
-    Ok(PartitionReport {
-        number,
+    PartitionReport {
+        number: entry.number,
         start: entry.range.start(),
         size: entry.range.len(),
         r#type: (disk.scan.table.kind != TableKind::None).then(|| entry.r#type.clone()),
@@ -160,7 +164,7 @@ fn look(
         inside: map.iter().flat_map(|map| &map.inside).map(InsideReport::of).collect(),
         extents: walk(ExtentKind::Data),
         zeros: walk(ExtentKind::Zero),
-    })
+    }
 }
 
 #[cfg(test)]

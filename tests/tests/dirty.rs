@@ -17,6 +17,7 @@ use ramet_tests::tool::{run, scratch};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 
 type Synced = BTreeMap<String, Vec<u8>>;
 
@@ -83,4 +84,22 @@ fn every_synced_file_of_a_mounted_ext3_comes_back_after_replay() {
 fn every_synced_file_comes_back_through_a_server() {
     let server = Server::start();
     every_file_comes_back(&Agent::of(&server), &["-t", "ext4", "-b", "4096"]);
+}
+
+/// Its processes ran on after its file systems had been synced: what they wrote then stands in no map.
+#[test]
+fn nothing_is_left_out_of_a_hibernated_machine() {
+    let disk = Disk::with_sgdisk(64 * MIB, &["-n", "1:0:+40M", "-n", "2:0:0"]);
+    let (root, swap) = (disk.part(1), disk.part(2));
+    disk.format(&root, Fs::Ext(&["-t", "ext4"]));
+    run("mkswap", &[Loop::part_writable(&disk, &swap).name()]);
+    let folder = scratch();
+    let agent = Agent::on_folder(&folder.path().join("store"));
+    let awake = agent.capture(&[&disk.path], "awake", &[]).done();
+    assert!(awake.figure("used_bytes") < root.size / 2, "{}", awake.figure("used_bytes"));
+    let device = File::options().write(true).open(&disk.path).unwrap();
+    device.write_all_at(b"S1SUSPEND\0", swap.range().start + 4086).unwrap();
+    let asleep = agent.capture(&[&disk.path], "asleep", &[]).done();
+    asleep.says(&["a hibernated system lies beside it", "every file system of this machine is in use by it"]);
+    assert!(asleep.figure("used_bytes") >= root.size + swap.size, "{}", asleep.figure("used_bytes"));
 }

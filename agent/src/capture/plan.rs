@@ -47,6 +47,8 @@ pub(super) fn plan<'a>(request: &Request, disks: &'a [SourceDisk]) -> Result<Vec
         let partitions = partitions.map(map).collect::<Result<_, _>>()?;
         planned.push(Planned { disk, scan, partitions });
     }
+    let partitions = planned.iter_mut().flat_map(|disk| &mut disk.partitions);
+    extent::doubt_beside_hibernation(partitions.map(|partition| &mut partition.map));
     Ok(planned)
 }
 
@@ -79,7 +81,7 @@ fn mapped(
             let content = extent::probe(&window).map_err(map_error)?;
             extent::whole(Arc::clone(&window), content, format!("in use while it was read, so inconsistent: {by}"))
         }
-        None => extent::map_beside(Arc::clone(&window), others).map_err(map_error)?,
+        None => extent::map_typed(&entry.r#type, Arc::clone(&window), others).map_err(map_error)?,
     };
     if map.mounted_elsewhere && !request.force_mounted {
         let by = "another machine (multi-mount protection)".to_owned();

@@ -52,10 +52,22 @@ impl<'a> Bits<'a> {
         self.runs().map(|run| run.end - run.start).sum()
     }
 
+    /// One past the last set bit.
+    pub fn end_of_set(self) -> u64 {
+        self.runs().last().map_or(0, |run| run.end)
+    }
+
     /// The first clear bit of `range`, if there is one.
     pub fn clear_in(self, range: Range<u64>) -> Option<u64> {
         let clear = self.find(range.start, false);
         (clear < range.end).then_some(clear)
+    }
+}
+
+/// Sets bit `bit` of `raw`, if it has one.
+pub(super) fn set(raw: &mut [u8], bit: u64) {
+    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| raw.get_mut(at)) {
+        *byte |= 1 << (bit % 8);
     }
 }
 
@@ -82,6 +94,7 @@ mod tests {
                 assert_eq!(of.runs().flatten().collect::<Vec<u64>>(), slow);
                 assert!(of.runs().zip(of.runs().skip(1)).all(|(one, next)| one.end < next.start));
                 assert_eq!(of.count_set(), slow.len() as u64);
+                assert_eq!(of.end_of_set(), slow.last().map_or(0, |last| last + 1));
                 for start in [0, 5, 64, 70] {
                     let clear = (start..bits).find(|&bit| !set(bit));
                     assert_eq!(of.clear_in(start..bits), clear, "from {start} of {bits}");

@@ -10,11 +10,11 @@ use std::io;
 #[non_exhaustive]
 pub enum ExtentError {
     /// The device did not give the bytes. Nothing can be said about the partition; the capture must end.
-    #[error("reading {what} at byte {offset} of the partition")]
+    #[error("reading {what} at byte {offset}")]
     Read {
         /// The structure that was wanted.
         what: &'static str,
-        /// Where it lies, in bytes from the start of the partition.
+        /// Where it lies, in bytes from the start of the partition, or of the one that `what` names.
         offset: u64,
         /// What the device answered.
         source: io::Error,

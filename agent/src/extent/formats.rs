@@ -5,8 +5,9 @@
 
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
-use super::{ExtentError, btrfs, exfat, ext, f2fs, fat, lvm, md, ntfs, signatures as sig, swap, xfs};
+use super::{ExtentError, btrfs, exfat, ext, f2fs, fat, hfsplus, lvm, md, ntfs, signatures as sig, swap, xfs};
 use crate::disk::source::Window;
+use crate::partition;
 
 /// Says what a partition holds, if it is of this format.
 pub(super) type Recognise = fn(&Peek<'_>) -> Result<Option<Content>, ExtentError>;
@@ -42,8 +43,10 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (sig::jfs, None),
     (sig::nilfs2, None),
     (sig::reiserfs, None),
-    (sig::hfsplus, None),
+    (hfsplus::recognise, None),
     (sig::apfs, None),
+    (sig::others, None),
+    (sig::firmware_raid, None),
 ];
 
 /// All formats that claim the partition.
@@ -51,6 +54,10 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
 /// A member of an array whose superblock lies at its end shows at its start what the array holds; that is no second claim.
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Vec<(Content, Option<Reader>)>, ExtentError> {
     let mut found = claims(peek)?;
+    // What BitLocker To Go shows to those who do not know it is a FAT.
+    if found.iter().any(|(content, _)| content.kind == "BitLocker") {
+        found.retain(|(content, _)| content.kind != "vfat");
+    }
     if found.len() < 2 || found[0].0.kind != "linux_raid_member" {
         return Ok(found);
     }
@@ -68,6 +75,19 @@ pub(super) fn recognise(peek: &Peek<'_>) -> Result<Vec<(Content, Option<Reader>)
         md::AtStart::Unknown => {}
     }
     Ok(found)
+}
+
+/// A partition table stands in the first sector of what claims to be `content`: as that of a virtual machine's disk over
+/// the file system that was there before, or of a disk over the superblock of an array. Only one of them can be true.
+///
+/// The data of an array whose superblock lies at its end begin with its first sector: there a table is the array's.
+pub(super) fn lies_under_a_table(peek: &Peek<'_>, content: &Content) -> Result<bool, ExtentError> {
+    let at_end = |version: &String| version == "1.0" || version.starts_with('0');
+    if content.kind == "linux_raid_member" && content.version.as_ref().is_some_and(at_end) {
+        return Ok(false);
+    }
+    let Some(sector) = peek.bytes(0, 512)? else { return Ok(false) };
+    Ok(partition::announces_table(&sector, peek.size() / 512))
 }
 
 fn claims(peek: &Peek<'_>) -> Result<Vec<(Content, Option<Reader>)>, ExtentError> {

@@ -4,6 +4,7 @@
 //! Promise: a map is believed only if every part of it was checked; anything odd makes the whole partition the extent.
 
 use super::formats::{self, Reader};
+use super::frame::frame;
 use super::rounded::Rounded;
 use super::{ExtentError, peek::Peek};
 use crate::disk::source::ReadAt;
@@ -31,11 +32,26 @@ pub struct Extent {
     pub kind: ExtentKind,
 }
 
+impl Extent {
+    /// The bytes from `start` to `end`, which are read.
+    pub(super) const fn data(start: u64, end: u64) -> Self {
+        Self { range: ByteRange::between(start, end), kind: ExtentKind::Data }
+    }
+}
+
 /// The extents of one kind of content, found again on every walk.
 ///
 /// Pieces come ascending and disjoint, in exact bytes; [`Rounded`] makes blocks of them.
 pub(super) trait Layout: Send + Sync {
     fn pieces(&self) -> Pieces<'_>;
+
+    /// Where the pieces end, in bytes: all behind it is no part of this content, and copied as it is. It may be the hash
+    /// tree of dm-verity, the metadata of some RAID, the copy of a boot sector, or a file system that was larger.
+    ///
+    /// Containers and swap speak of all of the partition.
+    fn end(&self) -> u64 {
+        u64::MAX
+    }
 
     /// What lies inside a container.
     fn inside(&self) -> Vec<Inside> {
@@ -65,8 +81,13 @@ pub(super) struct Part {
     pub others: Others,
     /// In how many containers it lies.
     pub depth: u32,
+    /// One of them is a volume group. Each volume of a group is looked into once for each device below it, so groups in
+    /// groups would take a time that grows with the power of their depth.
+    pub in_group: bool,
 }
 
+/// So many bytes behind the end of a file system are worth a word.
+const BEHIND_MAX: u64 = 1 << 20;
 /// Containers that are looked into: a mirror that holds a volume group, in a volume of which lies another one.
 const DEPTH_MAX: u32 = 4;
 
@@ -77,7 +98,7 @@ impl Part {
     /// [`ExtentError::Read`] when a device does not answer, [`ExtentError::MountedElsewhere`] as it is for all of it.
     pub fn map_inside(&self, bytes: Arc<dyn ReadAt>, others: Others, name: &str) -> Result<(Map, Inside), ExtentError> {
         let size = bytes.size();
-        let map = map_part(Self { bytes, others, depth: self.depth + 1 })?;
+        let map = map_part(Self { bytes, others, depth: self.depth + 1, in_group: self.in_group })?;
         if map.mounted_elsewhere {
             return Err(ExtentError::MountedElsewhere(map.warnings.join("; ")));
         }
@@ -156,13 +177,19 @@ impl Map {
     /// The iterator ends after its first error.
     pub fn extents(&self) -> impl Iterator<Item = Result<Extent, ExtentError>> + Send + '_ {
         let pieces: Pieces<'_> = match &self.layout {
-            Some(layout) => layout.pieces(),
-            None => {
-                let range = ByteRange::between(0, self.size);
-                Box::new(std::iter::once(Ok(Extent { range, kind: ExtentKind::Data })))
-            }
+            Some(layout) => pieces(&**layout, self.size),
+            None => Box::new(std::iter::once(Ok(Extent::data(0, self.size)))),
         };
         Rounded::new(pieces, self.size)
+    }
+
+    /// This partition holds a hibernated system, or something inside of it does.
+    fn is_asleep(&self) -> bool {
+        fn asleep(content: &Content, inside: &[Inside]) -> bool {
+            content.state.as_ref().is_some_and(|state| state.starts_with("hibernated"))
+                || inside.iter().any(|one| asleep(&one.content, &one.inside))
+        }
+        asleep(&self.content, &self.inside)
     }
 
     fn whole(size: u64, content: Content, warnings: Vec<String>) -> Self {
@@ -176,6 +203,26 @@ impl Map {
             size,
             layout: None,
         }
+    }
+}
+
+/// All pieces of a layout, and what lies behind its end.
+fn pieces(layout: &dyn Layout, size: u64) -> Pieces<'_> {
+    Box::new(layout.pieces().chain(std::iter::once(Ok(Extent::data(layout.end().min(size), size)))))
+}
+
+/// Holds the maps of all partitions that are captured together against each other: where one of them holds a hibernated
+/// system, it wakes up in the clone and goes on with what it knows of all others, and none of those maps is believed.
+/// What it wrote last stands in no map: its processes ran on after its file systems had been synced.
+pub fn doubt_beside_hibernation<'a>(maps: impl Iterator<Item = &'a mut Arc<Map>>) {
+    let maps: Vec<_> = maps.collect();
+    if !maps.iter().any(|map| map.is_asleep()) {
+        return;
+    }
+    for map in maps.into_iter().filter(|map| !map.whole) {
+        let warning = "copied whole: a hibernated system lies beside it, and may have it in use".to_owned();
+        let warnings = map.warnings.iter().cloned().chain([warning]).collect();
+        *map = Arc::new(Map::whole(map.size, map.content.clone(), warnings));
     }
 }
 
@@ -193,12 +240,30 @@ pub fn map(part: Arc<dyn ReadAt>) -> Result<Map, ExtentError> {
 /// # Errors
 /// [`ExtentError::Read`] when a device does not answer.
 pub fn map_beside(part: Arc<dyn ReadAt>, others: Others) -> Result<Map, ExtentError> {
-    map_part(Part { bytes: part, others, depth: 0 })
+    map_part(Part { bytes: part, others, depth: 0, in_group: false })
+}
+
+/// As [`map_beside`], for a partition to which its table gives the type `kind`.
+///
+/// # Errors
+/// [`ExtentError::Read`] when a device does not answer.
+pub fn map_typed(kind: &str, part: Arc<dyn ReadAt>, others: Others) -> Result<Map, ExtentError> {
+    let Some(what) = frame(kind) else { return map_beside(part, others) };
+    let content = probe(&*part)?;
+    Ok(whole(part, content, format!("copied whole: by its type {kind} it is divided once more, by {what}")))
 }
 
 fn map_part(part: Part) -> Result<Map, ExtentError> {
     let size = part.bytes.size();
-    let mut found = formats::recognise(&Peek::new(&*part.bytes)?)?;
+    let peek = Peek::new(&*part.bytes)?;
+    let mut found = formats::recognise(&peek)?;
+    if let [(content, _)] = &found[..]
+        && formats::lies_under_a_table(&peek, content)?
+    {
+        let warning = format!("copied whole: it carries a partition table and the signature of {}", content.kind);
+        return Ok(Map::whole(size, found.swap_remove(0).0, vec![warning]));
+    }
+    drop(peek);
     if found.len() > 1 {
         let kinds: Vec<&str> = found.iter().map(|(content, _)| content.kind.as_str()).collect();
         let warning = format!("copied whole: it carries the signatures of {}", kinds.join(" and "));
@@ -218,7 +283,12 @@ fn map_part(part: Part) -> Result<Map, ExtentError> {
     match believed(part, reader) {
         Ok(None) => Ok(Map::whole(size, content, Vec::new())),
         Ok(Some((layout, used_bytes))) => {
-            let (warnings, inside) = (layout.warnings(), layout.inside());
+            let (mut warnings, inside) = (layout.warnings(), layout.inside());
+            let behind = size.saturating_sub(layout.end());
+            if behind >= BEHIND_MAX {
+                let kind = &content.kind;
+                warnings.push(format!("{behind} bytes lie behind the end of the {kind} and are copied as they are"));
+            }
             let layout = Some(layout);
             Ok(Map { content, used_bytes, whole: false, mounted_elsewhere: false, warnings, inside, size, layout })
         }
@@ -241,7 +311,7 @@ fn believed(part: Part, reader: Reader) -> Result<Option<Believed>, ExtentError>
         return Ok(None);
     };
     let mut used_bytes = 0;
-    for extent in Rounded::new(layout.pieces(), size) {
+    for extent in Rounded::new(pieces(&*layout, size), size) {
         let extent = extent?;
         if extent.kind == ExtentKind::Data {
             used_bytes += extent.range.len();

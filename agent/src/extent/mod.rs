@@ -12,6 +12,8 @@ mod ext;
 mod f2fs;
 mod fat;
 mod formats;
+mod frame;
+mod hfsplus;
 mod lvm;
 mod map;
 mod md;
@@ -19,6 +21,7 @@ mod ntfs;
 mod peek;
 mod rounded;
 mod signatures;
+mod steps;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -28,4 +31,7 @@ pub(crate) use tests::striped_rig;
 
 pub use error::ExtentError;
 pub use fat::efi_loaders;
-pub use map::{Content, Extent, ExtentKind, Inside, Map, Others, map, map_beside, others, probe, whole};
+pub use map::{
+    Content, Extent, ExtentKind, Inside, Map, Others, doubt_beside_hibernation, map, map_beside, map_typed, others,
+    probe, whole,
+};

@@ -1,7 +1,7 @@
 //! Contents that are known by name only; they are copied whole until a reader for them exists.
 //!
 //! In: the few bytes by which a content is recognised. Out: its name, and UUID and label where they lie at fixed places.
-//! Promise: names and values are those of `blkid`.
+//! Promise: a name that `blkid` has too is the same, and so is each value that is given.
 
 use super::ExtentError;
 use super::bytes::Fields;
@@ -157,8 +157,17 @@ pub(super) fn bcache(peek: &Peek<'_>) -> Found {
 
 pub(super) fn stratis(peek: &Peek<'_>) -> Found {
     const MAGIC: &[u8] = b"!Stra0tis\x86\xff\x02^\x41rh";
-    let found = peek.has(512 + 4, MAGIC)? || peek.has(9 * 512 + 4, MAGIC)?;
-    Ok(found.then(|| Content::of("stratis")))
+    for at in [512, 9 * 512] {
+        let raw = peek.bytes(at, 96)?.unwrap_or_default();
+        let fields = Fields(&raw);
+        if fields.bytes(4, MAGIC.len()) == MAGIC {
+            // The device's, in 32 digits; the pool's lies before it.
+            let uuid = fields.text(64, 32).and_then(|digits| Uuid::try_parse(&digits).ok());
+            let uuid = uuid.map(|uuid| uuid.hyphenated().to_string());
+            return Ok(Some(Content { uuid, ..Content::of("stratis") }));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn dm_integrity(peek: &Peek<'_>) -> Found {
@@ -221,14 +230,58 @@ pub(super) fn reiserfs(peek: &Peek<'_>) -> Found {
     Ok(None)
 }
 
-pub(super) fn hfsplus(peek: &Peek<'_>) -> Found {
-    let Some(raw) = peek.bytes(1024, 512)? else { return Ok(None) };
-    let fields = Fields(&raw);
-    let found = [&b"H+\0\x04"[..], b"HX\0\x05"].contains(&fields.bytes(0, 4));
-    let block = fields.be32(40);
-    Ok((found && block >= 512 && block.is_power_of_two()).then(|| Content::of("hfsplus")))
-}
-
 pub(super) fn apfs(peek: &Peek<'_>) -> Found {
     Signature { kind: "apfs", at: 0, magic_at: 32, magic: b"NXSB", uuid_at: Some(72), label_at: None }.find(peek)
+}
+
+/// Known by name only: what may lie over an older content that has a reader.
+pub(super) fn others(peek: &Peek<'_>) -> Found {
+    const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
+    let mut places: Vec<(&'static str, u64, &'static [u8])> = vec![
+        ("ReFS", 0, b"\0\0\0ReFS\0"),
+        ("bcachefs", 4096 + 24, BCACHEFS),
+        ("gfs2", 64 << 10, b"\x01\x16\x19\x70\0\0\0\x01"),
+        ("VMFS_volume_member", 1 << 20, b"\x0d\xd0\x01\xc0"),
+        ("VMFS", 2 << 20, b"\x5e\xf1\xab\x2f"),
+    ];
+    places.extend([1024, 2048, 4096, 8192].map(|block| ("ocfs2", 2 * block, &b"OCFSV2"[..])));
+    for at in [0, 8 << 10, 64 << 10, 256 << 10].map(|start| start + 0x55c) {
+        places.extend([("ufs", at, &[0x19, 0x01, 0x54, 0x19][..]), ("ufs", at, &[0x54, 0x19, 0x01, 0x00])]);
+    }
+    // Behind the descriptors of ISO 9660, if there are any; then that gives the name.
+    let iso9660 = peek.has(32769, b"CD001")?;
+    for slot in (0..16_u64).filter(|_| !iso9660) {
+        places.extend([("udf", 32769 + slot * 2048, &b"NSR02"[..]), ("udf", 32769 + slot * 2048, b"NSR03")]);
+    }
+    first_of(peek, &places)
+}
+
+/// Members of arrays that a mainboard or a controller made; their superblocks lie at the end of the disk.
+pub(super) fn firmware_raid(peek: &Peek<'_>) -> Found {
+    const SECTOR: u64 = 512;
+    let sectors = peek.size() / SECTOR;
+    let from_end: [(&'static str, u64, u64, &'static [u8]); 6] = [
+        ("isw_raid_member", 2, 0, b"Intel Raid ISM Cfg Sig. "),
+        ("ddf_raid_member", 1, 0, b"\xde\x11\xde\x11"),
+        ("lsi_mega_raid_member", 1, 0, b"$XIDE$"),
+        ("nvidia_raid_member", 2, 0, b"NVIDIA  "),
+        ("promise_fasttrack_raid_member", 63, 0, b"Promise Technology, Inc."),
+        ("hpt45x_raid_member", 11, 32, b"\xf3\x16\x78\x5a"),
+    ];
+    let place = |(kind, back, at, magic): (&'static str, u64, u64, &'static [u8])| {
+        sectors.checked_sub(back).map(|sector| (kind, sector * SECTOR + at, magic))
+    };
+    let mut places: Vec<_> = from_end.into_iter().filter_map(place).collect();
+    places.push(("hpt37x_raid_member", 9 * SECTOR + 32, b"\xf0\x16\x78\x5a"));
+    first_of(peek, &places)
+}
+
+/// The first of several names whose magic lies at its place.
+fn first_of(peek: &Peek<'_>, places: &[(&'static str, u64, &'static [u8])]) -> Found {
+    for (kind, at, magic) in places {
+        if peek.has(*at, magic)? {
+            return Ok(Some(Content::of(kind)));
+        }
+    }
+    Ok(None)
 }

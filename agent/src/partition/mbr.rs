@@ -141,6 +141,12 @@ pub(super) fn no_table(lba0: &[u8], sector: &Sector, total: u64) -> Option<Optio
     (boot_sector.is_some() && (out || overlaps)).then_some(None)
 }
 
+/// The first sector of something that has `total` of them holds the table of an MBR, or protects a GPT.
+pub(crate) fn announces_table(lba0: &[u8], total: u64) -> bool {
+    let announces = |sector: Sector| boot_sector_of(lba0).is_none() && no_table(lba0, &sector, total).is_none();
+    decode(lba0).is_some_and(announces)
+}
+
 /// The partitions of an MBR, as Linux numbers them.
 pub(super) fn read(
     disk: &dyn ReadAt,

@@ -18,6 +18,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub use error::PartitionError;
+pub(crate) use mbr::announces_table;
 pub use old::old_tables;
 pub use retarget::{Layout, Piece, retarget};
 pub use scan::{Scan, read, sector_size_of_file};

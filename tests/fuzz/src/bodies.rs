@@ -29,7 +29,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("ext", extents),
     ("exfat", extents),
     ("f2fs", scattered),
-    ("fat", extents),
+    ("fat", fat),
     ("lvm", extents),
     ("md", extents),
     ("ntfs", ntfs),
@@ -57,6 +57,14 @@ fn ntfs(data: &[u8]) {
         mend::ntfs(&mut data);
     }
     extents(&data);
+}
+
+/// Beside the map, what firmware could start from it.
+fn fat(data: &[u8]) {
+    let Some(image) = Image::new(data) else { return };
+    let loaders = extent::efi_loaders(&image).expect("memory answers");
+    assert!(loaders.len() <= 64, "{} loaders", loaders.len());
+    keeps_promises(image);
 }
 
 fn scattered(data: &[u8]) {

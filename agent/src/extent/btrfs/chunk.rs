@@ -39,7 +39,7 @@ pub(super) mod kind {
 const STRIPE: u64 = 64 << 10;
 const HEADER: usize = 48;
 const EACH: usize = 32;
-/// More than the kernel ever makes: a chunk item fits into a node.
+/// Of all chunks together, so that they fit into 40 MiB: 128 TiB in chunks of 1 GiB.
 const STRIPES_MAX: u64 = 1 << 19;
 const CHUNKS_MAX: usize = 1 << 17;
 

@@ -4,8 +4,8 @@
 //! MiB, and on this device what the free-space tree, or else the extent tree, calls used.
 //! Promise: every node on the way is checked, all devices are there, and all sums are right, or it is a doubt.
 //!
-//! A committed btrfs is consistent without replay: only a log tree holds what the extent tree does not know. What the
-//! roots of earlier commits (`usebackuproot`) lead to is free space, and is not kept.
+//! A committed btrfs is consistent without replay: only a log tree holds what the extent tree does not know. A balance
+//! that was interrupted is no exception, its next mount moves chunks into what these trees call free. What the roots of earlier commits (`usebackuproot`) lead to is free space, and is not kept.
 
 mod checksum;
 mod chunk;
@@ -55,7 +55,7 @@ pub(super) fn read(part: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
     let roots = roots::find(&superblock, &volume)?;
     let own = device::stripes(&volume, roots.device)?;
     let used = device::used(&superblock, &volume, roots.groups)?;
-    Ok(Some(Box::new(Btrfs { volume, roots, own, used })))
+    Ok(Some(Box::new(Btrfs { volume, roots, own, used, size: superblock.device_bytes() })))
 }
 
 /// A btrfs whose trees are believed.
@@ -66,11 +66,16 @@ struct Btrfs {
     own: Vec<Own>,
     /// Bytes in use of each chunk.
     used: Vec<u64>,
+    /// Bytes of this device that belong to the file system.
+    size: u64,
 }
 
 impl Layout for Btrfs {
     fn pieces(&self) -> Pieces<'_> {
-        let size = self.volume.members.first().map_or(0, |member| member.bytes.size());
-        Box::new(walk::Walk::new(walk::Stripes::new(self), size))
+        Box::new(walk::Walk::new(walk::Stripes::new(self), self.size))
+    }
+
+    fn end(&self) -> u64 {
+        self.size
     }
 }

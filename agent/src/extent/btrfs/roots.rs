@@ -21,7 +21,6 @@ use super::volume::Volume;
 
 const ROOT_ITEM: u8 = 132;
 const ROOT_ITEM_MIN: usize = 239;
-const BALANCE: Key = Key::new(0_u64.wrapping_sub(4), 248, 0);
 const RELOCATION: u64 = 0_u64.wrapping_sub(8);
 const REPLACE: Key = Key::new(0, 250, 0);
 const REPLACE_MIN: usize = 40;
@@ -43,8 +42,6 @@ pub(super) fn find(superblock: &Superblock, volume: &Volume) -> Result<Roots, Ex
     let fields = superblock.fields();
     let (at, generation, level) = (fields.le64(0x50), superblock.generation(), fields.u8(0xc6));
     let mut cursor = Cursor::new(volume, Link { tree: ("root", 1), at, generation, level });
-    let balance = cursor.find(BALANCE)?.is_some();
-    believe!(!balance, "chunks are being moved: the root tree has a balance item {BALANCE}, none expected");
     cursor.seek(Key::new(RELOCATION, ROOT_ITEM, 0))?;
     let moving = cursor.next_before(Key::new(RELOCATION, ROOT_ITEM + 1, 0))?;
     if let Some((key, _)) = moving {

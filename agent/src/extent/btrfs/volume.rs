@@ -77,7 +77,9 @@ impl Volume {
             let len = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
             let member = self.members.get(stripe.member);
             let member = member.ok_or_else(|| ExtentError::doubt(format!("{link} lies on no device")))?;
-            read(&*member.bytes, &mut rest[..len], stripe.offset, "btrfs node")?;
+            let what =
+                if stripe.member == 0 { "btrfs node" } else { "btrfs node on another device of the file system" };
+            read(&*member.bytes, &mut rest[..len], stripe.offset, what)?;
             done += len;
         }
         Node::new(raw, link, &self.format)

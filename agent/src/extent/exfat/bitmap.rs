@@ -9,13 +9,13 @@ use super::super::ExtentError;
 use super::super::bitruns::Bits;
 use super::super::bytes::in_memory;
 use super::super::error::believe;
-use super::super::map::{Extent, ExtentKind, Layout, Pieces};
+use super::super::map::{Extent, Layout, Pieces};
 use super::super::peek::read;
+use super::super::steps::Steps;
 use super::boot::{Boot, add_to_sum};
 use super::root::{DIRECTORY_MAX, Place, Root};
 use super::table::Table;
 use crate::disk::source::ReadAt;
-use ramet_wire::ByteRange;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -126,16 +126,15 @@ fn check_upcase(part: &dyn ReadAt, boot: &Boot, runs: &[Range<u64>], len: u64, s
 
 impl Layout for Clusters {
     fn pieces(&self) -> Pieces<'_> {
-        let heap_end = self.boot.heap_start + self.boot.clusters * self.boot.cluster_len;
-        let before = data(0, self.boot.heap_start);
-        let after = data(heap_end, self.part.size());
-        let used = Used { clusters: self, next: 0, runs: Vec::new().into_iter() };
-        Box::new(std::iter::once(Ok(before)).chain(used).chain(std::iter::once(Ok(after))))
+        let before = Extent::data(0, self.boot.heap_start);
+        let mut used = Used { clusters: self, next: 0 };
+        let used = Steps::new(move || used.step());
+        Box::new(std::iter::once(Ok(before)).chain(used))
     }
-}
 
-const fn data(start: u64, end: u64) -> Extent {
-    Extent { range: ByteRange::between(start, end), kind: ExtentKind::Data }
+    fn end(&self) -> u64 {
+        self.boot.heap_start + self.boot.clusters * self.boot.cluster_len
+    }
 }
 
 /// Runs of used clusters, one piece of the bitmap at a time.
@@ -143,37 +142,19 @@ struct Used<'a> {
     clusters: &'a Clusters,
     /// First cluster, counted from 0, whose bit was not read yet.
     next: u64,
-    runs: std::vec::IntoIter<Extent>,
 }
 
 impl Used<'_> {
-    fn load(&mut self) -> Result<(), ExtentError> {
+    fn step(&mut self) -> Result<Option<Vec<Extent>>, ExtentError> {
         let boot = &self.clusters.boot;
+        if self.next >= boot.clusters {
+            return Ok(None);
+        }
         let raw = self.clusters.piece(self.next)?;
         let bits = (boot.clusters - self.next).min(PIECE * 8);
         let at = |bit: u64| boot.heap_start + (self.next + bit) * boot.cluster_len;
-        let runs: Vec<Extent> = Bits { raw: &raw, bits }.runs().map(|run| data(at(run.start), at(run.end))).collect();
-        self.runs = runs.into_iter();
+        let runs = Bits { raw: &raw, bits }.runs().map(|run| Extent::data(at(run.start), at(run.end))).collect();
         self.next += bits;
-        Ok(())
-    }
-}
-
-impl Iterator for Used<'_> {
-    type Item = Result<Extent, ExtentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(run) = self.runs.next() {
-                return Some(Ok(run));
-            }
-            if self.next >= self.clusters.boot.clusters {
-                return None;
-            }
-            if let Err(error) = self.load() {
-                self.next = self.clusters.boot.clusters;
-                return Some(Err(error));
-            }
-        }
+        Ok(Some(runs))
     }
 }

@@ -22,6 +22,8 @@ const LABEL_WITHIN: u64 = 1 << 20;
 /// Flags of the boot sector.
 const DIRTY: u16 = 2;
 const MEDIA_FAILURE: u16 = 4;
+/// Means nothing (specification, 3.1.13.4).
+const CLEAR_TO_ZERO: u16 = 8;
 
 /// A boot sector that names exFAT and contradicts itself is still named.
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
@@ -34,7 +36,12 @@ pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError>
             Err(_) => "damaged",
             Ok(root) => {
                 content.label = root.label;
-                if boot.flags == 0 { "clean" } else { "dirty" }
+                match boot.check_regions(peek.part()) {
+                    Err(error @ ExtentError::Read { .. }) => return Err(error),
+                    Err(_) => "damaged",
+                    Ok(()) if boot.flags & (DIRTY | MEDIA_FAILURE) != 0 => "dirty",
+                    Ok(()) => "clean",
+                }
             }
         },
     };
@@ -53,7 +60,8 @@ pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layo
         "the volume had media failures (flags {:#x} in the boot sector)",
         boot.flags
     );
-    believe!(boot.flags == 0, "boot sector has flags {:#x} (1 is the second table of TexFAT), 0 expected", boot.flags);
+    let unknown = boot.flags & !CLEAR_TO_ZERO;
+    believe!(unknown == 0, "boot sector has flags {unknown:#x} (1 is the second table of TexFAT), 0 expected");
     boot.check_regions(&*part)?;
     Ok(Some(Box::new(bitmap::Clusters::new(part, boot)?)))
 }

@@ -8,6 +8,7 @@ use super::super::error::believe;
 use super::descriptor::{Descriptor, Descriptors};
 use super::geometry::Geometry;
 use ramet_wire::ByteRange;
+use std::ops::Range;
 
 /// Enough for all file systems with flex_bg, and without it for 32 TiB of 4 KiB blocks or 2 TiB of 1 KiB blocks.
 const PIECES_LIMIT: usize = 1 << 20;
@@ -77,12 +78,12 @@ impl Row {
     }
 }
 
-/// All pieces, ascending and disjoint. `size` is the partition's length in bytes, `mmp` the block of multi-mount
-/// protection where there is one.
+/// All pieces, ascending and disjoint. `size` is the partition's length in bytes, `fixed` are blocks that no group knows
+/// of: the journal's, that of multi-mount protection.
 pub(super) fn collect(
     geometry: &Geometry,
     descriptors: &mut Descriptors<'_>,
-    mmp: Option<u64>,
+    fixed: &[Range<u64>],
     size: u64,
 ) -> Result<Vec<Piece>, ExtentError> {
     let block = geometry.block;
@@ -90,8 +91,8 @@ pub(super) fn collect(
     let [mut base, mut block_bitmaps, mut inode_bitmaps, mut tables] = [const { Row(Vec::new()) }; 4];
     // The boot block belongs to no group, or to one that calls it free.
     base.push(blocks(0, geometry.base_metadata(0)?.start), Class::Data);
-    if let Some(mmp) = mmp {
-        tables.push(blocks(mmp, 1), Class::Data);
+    for place in fixed {
+        tables.push(blocks(place.start, place.end - place.start), Class::Data);
     }
     for group in 0..geometry.groups {
         // In this order: with meta_bg, the bounds of the former are those of the latter's place.

@@ -18,11 +18,13 @@ use super::ExtentError;
 use super::error::believe;
 use super::map::{Content, Layout, Part, Pieces};
 use super::peek::Peek;
+use super::steps::Steps;
 use crate::disk::source::ReadAt;
 use descriptor::Descriptors;
 use geometry::Geometry;
 use journal::Replayed;
 use metadata::Piece;
+use std::ops::Range;
 use std::sync::Arc;
 use superblock::{Superblock, incompat};
 
@@ -52,21 +54,27 @@ pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layo
     }
     superblock.check_format()?;
     let geometry = Geometry::new(&superblock, part.size())?;
-    let mmp = mmp::check(&*part, &superblock, &geometry)?;
+    let mmp = mmp::check(&*part, &superblock, &geometry)?.map(|block| block..block + 1);
     if superblock.incompat(incompat::RECOVER) {
         superblock.sound()?;
-        let replayed = journal::replay(&part, &superblock, &geometry)?;
-        return behind_the_journal(replayed, &geometry, mmp).map(Some);
+        let (replayed, mut fixed) = journal::replay(&part, &superblock, &geometry)?;
+        fixed.extend(mmp);
+        return behind_the_journal(replayed, &geometry, &fixed).map(Some);
     }
     superblock.sound()?;
     superblock.without_orphans()?;
-    journal::check(&*part, &superblock, &geometry, &mut Descriptors::new(&*part, &geometry))?;
-    Ok(Some(Box::new(Ext::new(part, geometry, mmp, Vec::new())?)))
+    let mut fixed = journal::check(&*part, &superblock, &geometry, &mut Descriptors::new(&*part, &geometry))?;
+    fixed.extend(mmp);
+    Ok(Some(Box::new(Ext::new(part, geometry, &fixed, Vec::new())?)))
 }
 
 /// The file system as its next mount finds it. Orphans are no doubt here: what belongs to them is in use until that mount
 /// removes them.
-fn behind_the_journal(replayed: Replayed, before: &Geometry, mmp: Option<u64>) -> Result<Box<dyn Layout>, ExtentError> {
+fn behind_the_journal(
+    replayed: Replayed,
+    before: &Geometry,
+    fixed: &[Range<u64>],
+) -> Result<Box<dyn Layout>, ExtentError> {
     let raw = Peek::new(&replayed)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
     let Some(superblock) = Superblock::new(raw) else {
         return Err(ExtentError::doubt("its journal has a superblock without magic"));
@@ -83,7 +91,7 @@ fn behind_the_journal(replayed: Replayed, before: &Geometry, mmp: Option<u64>) -
         geometry.groups
     );
     let warnings = vec![replayed.notice()];
-    Ok(Box::new(Ext::new(Arc::new(replayed), geometry, mmp, warnings)?))
+    Ok(Box::new(Ext::new(Arc::new(replayed), geometry, fixed, warnings)?))
 }
 
 /// A file system that needs recovery, as its replay leaves it.
@@ -91,7 +99,7 @@ fn behind_the_journal(replayed: Replayed, before: &Geometry, mmp: Option<u64>) -
 pub(super) fn replayed(part: &Arc<dyn ReadAt>) -> Result<impl ReadAt + use<>, ExtentError> {
     let raw = Peek::new(&**part)?.bytes(superblock::AT, superblock::LEN)?.unwrap_or_default();
     let superblock = Superblock::new(raw).ok_or_else(|| ExtentError::doubt("no superblock"))?;
-    journal::replay(part, &superblock, &Geometry::new(&superblock, part.size())?)
+    Ok(journal::replay(part, &superblock, &Geometry::new(&superblock, part.size())?)?.0)
 }
 
 /// The tail of an inode table is unused only if the inode bitmap says so, too.
@@ -106,7 +114,7 @@ fn check_inodes(part: &dyn ReadAt, geometry: &Geometry) -> Result<(), ExtentErro
             continue;
         }
         let bits = bitmap::inodes(geometry, group, &descriptor, bitmaps.get(descriptor.inode_bitmap)?)?;
-        let (unused, used) = (descriptor.unused_inodes, bits.used_end());
+        let (unused, used) = (descriptor.unused_inodes, bits.end_of_set());
         let limit = geometry.inodes_per_group - unused;
         believe!(
             used <= limit,
@@ -129,11 +137,11 @@ impl Ext {
     fn new(
         part: Arc<dyn ReadAt>,
         geometry: Geometry,
-        mmp: Option<u64>,
+        fixed: &[Range<u64>],
         warnings: Vec<String>,
     ) -> Result<Self, ExtentError> {
         let mut descriptors = Descriptors::new(&*part, &geometry);
-        let metadata = metadata::collect(&geometry, &mut descriptors, mmp, part.size())?;
+        let metadata = metadata::collect(&geometry, &mut descriptors, fixed, part.size())?;
         check_inodes(&*part, &geometry)?;
         Ok(Self { part, geometry, metadata, warnings })
     }
@@ -141,7 +149,12 @@ impl Ext {
 
 impl Layout for Ext {
     fn pieces(&self) -> Pieces<'_> {
-        Box::new(walk::Walk::new(&*self.part, &self.geometry, &self.metadata))
+        let mut walk = walk::Walk::new(&*self.part, &self.geometry, &self.metadata);
+        Box::new(Steps::new(move || walk.step()))
+    }
+
+    fn end(&self) -> u64 {
+        self.geometry.blocks * self.geometry.block
     }
 
     fn warnings(&self) -> Vec<String> {

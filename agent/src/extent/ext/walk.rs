@@ -4,10 +4,10 @@
 //! Promise: every bitmap is checked on every walk; a group at a time is in memory.
 
 use super::super::ExtentError;
-use super::super::bytes::in_memory;
+use super::super::bitruns::Bits;
 use super::super::error::believe;
 use super::super::map::{Extent, ExtentKind};
-use super::bitmap::{self, Bits};
+use super::bitmap;
 use super::blocks::Blocks;
 use super::descriptor::{Descriptor, Descriptors};
 use super::geometry::Geometry;
@@ -22,7 +22,6 @@ pub(super) struct Walk<'a> {
     /// Metadata that does not end before `group`.
     metadata: &'a [Piece],
     group: u64,
-    ready: std::vec::IntoIter<Extent>,
 }
 
 impl<'a> Walk<'a> {
@@ -33,12 +32,15 @@ impl<'a> Walk<'a> {
             bitmaps: Blocks::new(part, geometry.block, "block bitmap"),
             metadata,
             group: 0,
-            ready: Vec::new().into_iter(),
         }
     }
 
-    fn walk_group(&mut self) -> Result<Vec<Extent>, ExtentError> {
+    /// What matters of the next group.
+    pub fn step(&mut self) -> Result<Option<Vec<Extent>>, ExtentError> {
         let (geometry, group) = (self.geometry, self.group);
+        if group >= geometry.groups {
+            return Ok(None);
+        }
         let first = geometry.group_start(group) * geometry.block;
         let end = first + geometry.group_blocks(group) * geometry.block;
         // The boot block lies before group 0.
@@ -53,59 +55,37 @@ impl<'a> Walk<'a> {
         } else {
             let raw = self.bitmaps.get(descriptor.block_bitmap)?;
             let bits = bitmap::clusters(geometry, group, &descriptor, raw)?;
-            check_metadata(geometry, group, &bits, group_bytes, &inside)?;
-            used_bytes(geometry, &bits, group_bytes)
+            check_metadata(geometry, group, bits, group_bytes, &inside)?;
+            used_bytes(geometry, bits, group_bytes)
         };
         let ended = self.metadata.partition_point(|piece| piece.range().end() <= end);
         self.metadata = &self.metadata[ended..];
         self.group += 1;
-        Ok(overlay(&used, &inside))
-    }
-}
-
-impl Iterator for Walk<'_> {
-    type Item = Result<Extent, ExtentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(extent) = self.ready.next() {
-                return Some(Ok(extent));
-            }
-            if self.group >= self.geometry.groups {
-                return None;
-            }
-            match self.walk_group() {
-                Ok(extents) => self.ready = extents.into_iter(),
-                Err(error) => {
-                    self.group = self.geometry.groups;
-                    return Some(Err(error));
-                }
-            }
-        }
+        Ok(Some(overlay(&used, &inside)))
     }
 }
 
 /// Runs of used clusters as bytes.
-fn used_bytes(geometry: &Geometry, bits: &Bits<'_>, group: ByteRange) -> Vec<ByteRange> {
+fn used_bytes(geometry: &Geometry, bits: Bits<'_>, group: ByteRange) -> Vec<ByteRange> {
     let cluster = geometry.ratio * geometry.block;
-    let at = |bit: usize| (group.start() + bit as u64 * cluster).min(group.end());
-    bits.runs().into_iter().map(|run| ByteRange::between(at(run.start), at(run.end))).collect()
+    let at = |bit: u64| (group.start() + bit * cluster).min(group.end());
+    bits.runs().map(|run| ByteRange::between(at(run.start), at(run.end))).collect()
 }
 
 /// A bitmap that calls known metadata free is not the bitmap of this file system.
 fn check_metadata(
     geometry: &Geometry,
     group: u64,
-    bits: &Bits<'_>,
+    bits: Bits<'_>,
     bytes: ByteRange,
     inside: &[(ByteRange, Class)],
 ) -> Result<(), ExtentError> {
     let cluster = geometry.ratio * geometry.block;
     for range in inside.iter().filter_map(|(range, _)| range.intersect(bytes)) {
-        let from = in_memory((range.start() - bytes.start()) / cluster)?;
-        let to = in_memory((range.end() - bytes.start()).div_ceil(cluster))?;
+        let from = (range.start() - bytes.start()) / cluster;
+        let to = (range.end() - bytes.start()).div_ceil(cluster);
         if let Some(clear) = bits.clear_in(from..to) {
-            let block = geometry.group_start(group) + clear as u64 * geometry.ratio;
+            let block = geometry.group_start(group) + clear * geometry.ratio;
             return Err(ExtentError::doubt(format!(
                 "block bitmap of group {group} calls block {block} free, which holds metadata (bytes {range})"
             )));

@@ -154,20 +154,23 @@ fn newest(part: &dyn ReadAt, superblock: &Superblock) -> Result<Pack, ExtentErro
     })
 }
 
+/// Why the last checkpoint is none of a clean unmount, if it is not.
+pub(super) fn dirt(part: &dyn ReadAt, superblock: &Superblock) -> Result<Option<String>, ExtentError> {
+    let flags = Fields(&newest(part, superblock)?.head).le32(132);
+    if let Some((_, reason)) = flag::DOUBTS.iter().find(|(bit, _)| flags & bit != 0) {
+        return Ok(Some(format!("the last checkpoint has flags {flags:#x}: {reason}")));
+    }
+    let reason = || format!("the file system is dirty (flags {flags:#x}): the last checkpoint is of no unmount");
+    Ok((flags & flag::UMOUNT == 0).then(reason))
+}
+
 fn check_flags(fields: Fields<'_>) -> Result<u32, ExtentError> {
     let flags = fields.le32(132);
-    for (bit, reason) in flag::DOUBTS {
-        believe!(flags & bit == 0, "the last checkpoint has flags {flags:#x}: {reason}");
-    }
     let known = flag::UMOUNT | flag::COMPACT_SUM | flag::LARGE_NAT_BITMAP | flag::HARMLESS;
     believe!(
         flags & !known == 0,
         "the last checkpoint has flags {flags:#x}, of which {:#x} are not known",
         flags & !known
-    );
-    believe!(
-        flags & flag::UMOUNT != 0,
-        "the file system is dirty (flags {flags:#x}): the last checkpoint is of no unmount"
     );
     Ok(flags)
 }

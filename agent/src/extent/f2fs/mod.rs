@@ -14,14 +14,12 @@ mod sit;
 mod superblock;
 
 use super::ExtentError;
-use super::bitruns::Bits;
+use super::bitruns::{Bits, set};
 use super::bytes::{Fields, in_memory};
-use super::error::believe;
-use super::map::{Content, Extent, ExtentKind, Layout, Part, Pieces};
+use super::map::{Content, Extent, Layout, Part, Pieces};
 use super::peek::{Peek, read as read_at};
 use crate::disk::source::ReadAt;
 use checkpoint::Checkpoint;
-use ramet_wire::ByteRange;
 use sit::{Sit, Valid};
 use std::sync::Arc;
 use superblock::{BLOCK, SEGMENT, Superblock};
@@ -30,34 +28,58 @@ use superblock::{BLOCK, SEGMENT, Superblock};
 const NODE_VERSION_AT: usize = 4084;
 
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
-    superblock::content(peek)
+    let Some(content) = superblock::content(peek)? else { return Ok(None) };
+    let state = match state(peek) {
+        Ok(None) => "clean",
+        Ok(Some(_)) => "dirty",
+        Err(error @ ExtentError::Read { .. }) => return Err(error),
+        Err(_) => "damaged",
+    };
+    Ok(Some(Content { state: Some(state.to_owned()), ..content }))
+}
+
+/// Why something waits to be done at the next mount, if it does.
+fn state(peek: &Peek<'_>) -> Result<Option<String>, ExtentError> {
+    let superblock = Superblock::read(peek)?;
+    if let Some(reason) = checkpoint::dirt(peek.part(), &superblock)? {
+        return Ok(Some(reason));
+    }
+    roll_forward(peek.part(), &superblock, &Checkpoint::read(peek.part(), &superblock)?)
 }
 
 /// # Errors
 /// A doubt as in the promise above; [`ExtentError::Read`] from the device.
 pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
-    let superblock = Superblock::read(&Peek::new(&*part)?)?;
+    let peek = Peek::new(&*part)?;
+    if let Some(reason) = state(&peek)? {
+        return Err(ExtentError::doubt(reason));
+    }
+    let superblock = Superblock::read(&peek)?;
     let checkpoint = Checkpoint::read(&*part, &superblock)?;
-    check_roll_forward(&*part, &superblock, &checkpoint)?;
     Sit::new(&*part, &superblock, &checkpoint)?.check()?;
     Ok(Some(Box::new(F2fs { part, superblock, checkpoint })))
 }
 
-/// Nothing was written and synced by a file's owner after the last checkpoint.
+/// What was written and synced by a file's owner after the last checkpoint.
 ///
 /// The kernel compares more than the lower half of the version where it wrote more; the lower half is the safe one.
-fn check_roll_forward(part: &dyn ReadAt, superblock: &Superblock, checkpoint: &Checkpoint) -> Result<(), ExtentError> {
+fn roll_forward(
+    part: &dyn ReadAt,
+    superblock: &Superblock,
+    checkpoint: &Checkpoint,
+) -> Result<Option<String>, ExtentError> {
     let (segment, block) = checkpoint.next_node;
     let at = superblock.main + segment * SEGMENT + block;
     let mut raw = vec![0; in_memory(BLOCK)?];
     read_at(part, &mut raw, at * BLOCK, "F2FS node")?;
     let (written, version) = (Fields(&raw).le64(NODE_VERSION_AT), checkpoint.version);
-    believe!(
-        written & 0xffff_ffff != version & 0xffff_ffff,
-        "the file system is dirty: block {at} was written after the last checkpoint \
-         (versions {written:#x}, {version:#x})"
-    );
-    Ok(())
+    let reason = || {
+        format!(
+            "the file system is dirty: block {at} was written after the last checkpoint \
+             (versions {written:#x}, {version:#x})"
+        )
+    };
+    Ok((written & 0xffff_ffff == version & 0xffff_ffff).then(reason))
 }
 
 /// An F2FS that was unmounted cleanly.
@@ -71,10 +93,8 @@ impl F2fs {
     /// The extents of one segment.
     fn segment(&self, segment: u64, mut valid: Valid) -> Vec<Extent> {
         let (next_segment, next) = self.checkpoint.next_node;
-        if segment == next_segment
-            && let Some(byte) = usize::try_from(next / 8).ok().and_then(|at| valid.get_mut(at))
-        {
-            *byte |= 1 << (next % 8);
+        if segment == next_segment {
+            set(&mut valid, next);
         }
         let first = self.superblock.main + segment * SEGMENT;
         let runs = Bits { raw: &valid, bits: SEGMENT }.runs();
@@ -84,10 +104,7 @@ impl F2fs {
 
 impl Layout for F2fs {
     fn pieces(&self) -> Pieces<'_> {
-        let main_end = self.superblock.main + self.superblock.main_segments * SEGMENT;
         let before = data(0, self.superblock.main);
-        let range = ByteRange::between(main_end * BLOCK, self.part.size());
-        let after = Extent { range, kind: ExtentKind::Data };
         let sit = match Sit::new(&*self.part, &self.superblock, &self.checkpoint) {
             Ok(sit) => sit,
             Err(error) => return Box::new(std::iter::once(Err(error))),
@@ -96,11 +113,15 @@ impl Layout for F2fs {
             Ok((segment, valid)) => self.segment(segment, valid).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         });
-        Box::new(std::iter::once(Ok(before)).chain(valid).chain(std::iter::once(Ok(after))))
+        Box::new(std::iter::once(Ok(before)).chain(valid))
+    }
+
+    fn end(&self) -> u64 {
+        (self.superblock.main + self.superblock.main_segments * SEGMENT) * BLOCK
     }
 }
 
 /// Blocks `from` to `to`.
 const fn data(from: u64, to: u64) -> Extent {
-    Extent { range: ByteRange::between(from * BLOCK, to * BLOCK), kind: ExtentKind::Data }
+    Extent::data(from * BLOCK, to * BLOCK)
 }

@@ -1,7 +1,7 @@
 //! The EFI programs of a FAT volume: what firmware can start.
 //!
 //! In: a partition and its checked boot sector. Out: paths below `\EFI`, two folders deep.
-//! Promise: looks at no more than 256 clusters of any folder and 64 folders, however the chains run.
+//! Promise: looks at no more than 256 clusters of any folder and 64 folders in all, and finds no more than 64 programs.
 
 use super::super::ExtentError;
 use super::super::bytes::Fields;
@@ -10,6 +10,8 @@ use super::boot::{Boot, Width};
 
 const CLUSTERS_MAX: usize = 256;
 const FOLDERS_MAX: usize = 64;
+/// As many as a manifest keeps.
+const LOADERS_MAX: usize = 64;
 /// Longest folder that is read, in bytes: 32,768 entries.
 const FOLDER_MAX: usize = 1 << 20;
 const ENTRY: usize = 32;
@@ -28,13 +30,16 @@ struct Found {
 /// `\EFI\…\*.efi`, in the folder's order.
 pub(super) fn loaders(peek: &Peek<'_>, boot: &Boot) -> Result<Vec<String>, ExtentError> {
     let mut found = Vec::new();
-    let folders = |list: Vec<Found>| list.into_iter().filter(|entry| entry.folder).take(FOLDERS_MAX);
-    for efi in folders(list(peek, boot, None)?).filter(|entry| entry.name.eq_ignore_ascii_case("EFI")) {
-        for vendor in folders(list(peek, boot, Some(efi.cluster))?).filter(|entry| !entry.name.starts_with('.')) {
-            for file in list(peek, boot, Some(vendor.cluster))? {
-                if !file.folder && file.name.to_ascii_lowercase().ends_with(".efi") {
-                    found.push(format!(r"\{}\{}\{}", efi.name, vendor.name, file.name));
-                }
+    let root = list(peek, boot, None)?;
+    // A volume has one folder of a name; one that claims more is not walked into further.
+    let Some(efi) = root.into_iter().find(|entry| entry.folder && entry.name.eq_ignore_ascii_case("EFI")) else {
+        return Ok(found);
+    };
+    let vendors = list(peek, boot, Some(efi.cluster))?;
+    for vendor in vendors.into_iter().filter(|one| one.folder && !one.name.starts_with('.')).take(FOLDERS_MAX) {
+        for file in list(peek, boot, Some(vendor.cluster))? {
+            if !file.folder && file.name.to_ascii_lowercase().ends_with(".efi") && found.len() < LOADERS_MAX {
+                found.push(format!(r"\{}\{}\{}", efi.name, vendor.name, file.name));
             }
         }
     }

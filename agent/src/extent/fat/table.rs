@@ -6,11 +6,11 @@
 use super::super::ExtentError;
 use super::super::bytes::{Fields, in_memory};
 use super::super::error::believe;
-use super::super::map::{Extent, ExtentKind, Layout, Pieces};
+use super::super::map::{Extent, Layout, Pieces};
 use super::super::peek::read;
+use super::super::steps::Steps;
 use super::boot::{Boot, Width};
 use crate::disk::source::ReadAt;
-use ramet_wire::ByteRange;
 use std::sync::Arc;
 
 /// Entries read at once: even, so that no 12-bit pair is cut.
@@ -96,22 +96,15 @@ pub(super) struct Clusters {
 
 impl Layout for Clusters {
     fn pieces(&self) -> Pieces<'_> {
-        let clusters_end = self.boot.data_start + self.boot.clusters * self.boot.cluster_len;
-        let before = data(0, self.boot.data_start);
-        let after = data(clusters_end, self.part.size());
-        let used = Used {
-            part: &*self.part,
-            boot: &self.boot,
-            next: 2,
-            end: self.boot.clusters + 2,
-            runs: Vec::new().into_iter(),
-        };
-        Box::new(std::iter::once(Ok(before)).chain(used).chain(std::iter::once(Ok(after))))
+        let before = Extent::data(0, self.boot.data_start);
+        let mut used = Used { part: &*self.part, boot: &self.boot, next: 2, end: self.boot.clusters + 2 };
+        let used = Steps::new(move || used.step());
+        Box::new(std::iter::once(Ok(before)).chain(used))
     }
-}
 
-const fn data(start: u64, end: u64) -> Extent {
-    Extent { range: ByteRange::between(start, end), kind: ExtentKind::Data }
+    fn end(&self) -> u64 {
+        self.boot.data_start + self.boot.clusters * self.boot.cluster_len
+    }
 }
 
 /// Runs of used clusters, one piece of the tables at a time.
@@ -120,11 +113,13 @@ struct Used<'a> {
     boot: &'a Boot,
     next: u64,
     end: u64,
-    runs: std::vec::IntoIter<Extent>,
 }
 
 impl Used<'_> {
-    fn load(&mut self) -> Result<(), ExtentError> {
+    fn step(&mut self) -> Result<Option<Vec<Extent>>, ExtentError> {
+        if self.next >= self.end {
+            return Ok(None);
+        }
         let count = ENTRIES.min(self.end - self.next);
         let mut used = vec![false; in_memory(count)?];
         for table in 0..self.boot.tables {
@@ -138,31 +133,11 @@ impl Used<'_> {
         for run in used.chunk_by(|a, b| a == b) {
             let end = at + run.len() as u64 * self.boot.cluster_len;
             if run[0] {
-                runs.push(data(at, end));
+                runs.push(Extent::data(at, end));
             }
             at = end;
         }
-        self.runs = runs.into_iter();
         self.next += count;
-        Ok(())
-    }
-}
-
-impl Iterator for Used<'_> {
-    type Item = Result<Extent, ExtentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(run) = self.runs.next() {
-                return Some(Ok(run));
-            }
-            if self.next >= self.end {
-                return None;
-            }
-            if let Err(error) = self.load() {
-                self.next = self.end;
-                return Some(Err(error));
-            }
-        }
+        Ok(Some(runs))
     }
 }

@@ -55,6 +55,8 @@ pub(super) fn read(part: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
     always.sort_unstable();
     let mut device =
         Device { always, stretches: Vec::new(), maps: Vec::new(), inside: Vec::new(), warnings: Vec::new() };
+    believe!(!part.in_group, "it is a volume group in a logical volume, which is not looked into");
+    let part = Part { in_group: true, ..part };
     if let Some(copy) = beside::group(&part, &label, &neighbours)? {
         let group = Group::parse(&copy.text)?;
         drop(copy);

@@ -265,7 +265,6 @@ fn a_root_that_is_missing_or_a_move_that_goes_on_makes_it_whole() {
         });
         damaged
     };
-    is_whole(with_key(0_u64.wrapping_sub(4), 248), "balance item", "balance");
     is_whole(with_key(0_u64.wrapping_sub(8), 132), "chunks are being moved", "relocation");
     for (tree, name) in [(2, "extent"), (4, "device"), (10, "free space")] {
         let (leaf, index) = FREE.item("root", |object, kind, _| (object, kind) == (tree, 132));

@@ -260,7 +260,7 @@ fn a_bad_sector_in_a_map_is_an_error_with_its_place_and_elsewhere_it_is_none() {
     let bitmap = SUMMED.groups[0].block_bitmap.start();
     let error = map(Arc::new(Bad { bytes: SUMMED.bytes.clone(), at: bitmap })).unwrap_err();
     assert!(matches!(&error, ExtentError::Read { offset, .. } if *offset == bitmap), "{error}");
-    assert_eq!(error.to_string(), format!("reading block bitmap at byte {bitmap} of the partition"));
+    assert_eq!(error.to_string(), format!("reading block bitmap at byte {bitmap}"));
     let last = map(Arc::new(Bad { bytes: SUMMED.bytes.clone(), at: 10 * MIB + 100_000 })).unwrap();
     assert!(!last.whole);
 }

@@ -20,6 +20,7 @@ fn image(name: &str) -> Image {
 fn is_whole(image: &Image, warning: &str) {
     let map = image.map();
     assert!(map.whole && map.warnings.len() == 1 && map.warnings[0].contains(warning), "{map:?}");
+    assert_eq!(map.content.state.as_deref(), Some("dirty"));
     let all = extents(&map, 100 * MIB);
     assert!(image.clone_of(&all).bytes() == image.bytes());
 }
@@ -43,6 +44,7 @@ fn agrees_with_partclone_on_a_file_system_that_a_kernel_aged() {
     let contents: Vec<Vec<u8>> = (1..120).step_by(2).map(content).collect();
     let map = agrees(&image, &contents);
     assert!(map.used_bytes < 26 * MIB, "{}", map.used_bytes);
+    assert_eq!(map.content.state.as_deref(), Some("clean"));
 }
 
 /// Unmounted cleanly by sload.f2fs; then mounted, three files written and synced each, and the plug pulled. The last

@@ -244,34 +244,6 @@ fn a_physical_volume_of_no_group_is_its_label_and_areas() {
 }
 
 #[test]
-fn volumes_inside_volumes_are_looked_into_four_deep() {
-    let mut inner = ext4(16 * MIB);
-    for depth in 1..=5_u64 {
-        let size = 16 + 4 * depth;
-        let rig = Rig::on(vec![Image::garbage(size * MIB)]);
-        rig.lvm("pvcreate", &format!("-ff -y {}", rig.device(0)));
-        rig.lvm("vgcreate", &format!("-s 1M vg0 {}", rig.device(0)));
-        rig.create("inner", &format!("-l {} vg0", size - 4));
-        rig.fill("inner", &inner);
-        let map = alone(&rig.disks[0]);
-        assert!(!map.whole, "{:?}", map.warnings);
-        let mut deepest = &map.inside[0];
-        while let Some(next) = deepest.inside.first() {
-            deepest = next;
-        }
-        println!("{depth}: {} of {} bytes, {:?}", map.used_bytes, size * MIB, map.warnings);
-        if depth <= 4 {
-            assert_eq!((deepest.content.kind.as_str(), deepest.whole), ("ext4", false));
-            assert!(map.used_bytes < size * MIB - 4 * MIB);
-        } else {
-            assert!(deepest.whole && map.warnings[0].contains("at most 4 are looked into"), "{:?}", map.warnings);
-        }
-        inner = Image::empty(size * MIB);
-        fs::copy(&rig.disks[0].path, &inner.path).unwrap();
-    }
-}
-
-#[test]
 fn maps_a_volume_of_1_tb_in_less_than_5_seconds_and_64_mib() {
     let rig = Rig::on(vec![Image::empty(1 << 40)]);
     rig.group("", "-s 4M");

@@ -32,6 +32,7 @@ mod ntfs;
 mod ntfs_damage;
 mod ntfs_dirty;
 mod ntfs_volumes;
+mod over;
 mod swap;
 mod volumes;
 mod xfs;

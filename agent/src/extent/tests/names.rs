@@ -241,7 +241,40 @@ fn by_hand() -> Vec<(&'static str, Marks)> {
         ("nilfs2", vec![mark(1024, b"\x02\0\0\0\0\0\x34\x34\x18\x01")]),
         ("reiserfs", vec![mark(65536 + 52, b"ReIsEr2Fs")]),
         ("hfsplus", vec![mark(1024, b"H+\0\x04"), mark(1024 + 40, b"\0\0\x10\0")]),
+        (
+            "hfsplus",
+            vec![
+                mark(1024, b"HX\0\x05"),
+                mark(1024 + 40, b"\0\0\x10\0"),
+                mark(1024 + 104, b"eight by"),
+                // The catalog in blocks 2 to 5, its first leaf in the second of its nodes.
+                mark(1024 + 288, &[0, 0, 0, 2, 0, 0, 0, 4]),
+                mark(8192 + 20, &[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x10, 0]),
+                mark(12288 + 8, &[0xff, 1, 0, 1]),
+                mark(12288 + 16, b"\0\0\0\x01\0\x03\0M\0a\0c"),
+            ],
+        ),
         ("apfs", vec![mark(32, b"NXSB")]),
+        ("ReFS", vec![mark(0, b"\0\0\0ReFS\0")]),
+        ("bcachefs", vec![mark(4096 + 24, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef")]),
+        ("udf", vec![mark(32768, b"\0BEA01\x01"), mark(34816, b"\0NSR02\x01"), mark(36864, b"\0TEA01\x01")]),
+        ("ocfs2", vec![mark(8192, b"OCFSV2")]),
+        ("gfs2", vec![mark(64 << 10, b"\x01\x16\x19\x70\0\0\0\x01")]),
+        ("ufs", vec![mark(8192 + 0x55c, &[0x54, 0x19, 0x01, 0x00])]),
+        ("ufs", vec![mark(65536 + 0x55c, &[0x19, 0x01, 0x54, 0x19])]),
+        ("VMFS_volume_member", vec![mark(1 << 20, b"\x0d\xd0\x01\xc0")]),
+        ("VMFS", vec![mark(2 << 20, b"\x5e\xf1\xab\x2f")]),
+        ("isw_raid_member", vec![mark(end - 1024, b"Intel Raid ISM Cfg Sig. ")]),
+        ("ddf_raid_member", vec![mark(end - 512, b"\xde\x11\xde\x11")]),
+        ("lsi_mega_raid_member", vec![mark(end - 512, b"$XIDE$")]),
+        ("nvidia_raid_member", vec![mark(end - 1024, b"NVIDIA  ")]),
+        ("promise_fasttrack_raid_member", vec![mark(end - 63 * 512, b"Promise Technology, Inc.")]),
+        ("hpt45x_raid_member", vec![mark(end - 11 * 512 + 32, b"\xf3\x16\x78\x5a")]),
+        ("hpt37x_raid_member", vec![mark(9 * 512 + 32, b"\xf0\x16\x78\x5a")]),
+        (
+            "BitLocker",
+            vec![mark(3, b"MSWIN4.1"), mark(424, b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01")],
+        ),
     ]
 }
 
@@ -264,6 +297,7 @@ fn contents_without_a_reader_are_named_and_copied_whole() {
             // Ceph's own label has one that blkid does not look for.
             let uuid =
                 if kind == "ceph_bluestore" { Some("11111111-2222-3333-4444-555555555555".to_owned()) } else { uuid };
+            assert_eq!(map.content.label, blkid(&image).get("LABEL").cloned(), "{kind}");
             assert!(map.content.uuid.is_none() || map.content.uuid == uuid, "{kind}: {:?} {uuid:?}", map.content.uuid);
         }
     }

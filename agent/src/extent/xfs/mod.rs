@@ -109,4 +109,8 @@ impl Layout for Xfs {
     fn pieces(&self) -> Pieces<'_> {
         Box::new(walk::Walk::new(&*self.part, &self.volume))
     }
+
+    fn end(&self) -> u64 {
+        self.volume.geometry.blocks * self.volume.geometry.block
+    }
 }

@@ -5,12 +5,11 @@
 
 use super::super::ExtentError;
 use super::super::error::believe;
-use super::super::map::{Extent, ExtentKind};
+use super::super::map::Extent;
 use super::Volume;
 use super::ag::Ag;
 use super::tree::{Digest, Order, Tree};
 use crate::disk::source::ReadAt;
-use ramet_wire::ByteRange;
 use std::sync::Arc;
 
 pub(super) struct Walk<'a> {
@@ -74,8 +73,7 @@ impl<'a> Walk<'a> {
             };
             if from < end {
                 let geometry = &self.volume.geometry;
-                let range = ByteRange::between(geometry.at(ag, from), geometry.at(ag, end));
-                return Ok(Some(Extent { range, kind: ExtentKind::Data }));
+                return Ok(Some(Extent::data(geometry.at(ag, from), geometry.at(ag, end))));
             }
         }
     }

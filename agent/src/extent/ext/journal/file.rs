@@ -18,6 +18,7 @@ use super::super::super::peek::read;
 use super::super::descriptor::Descriptors;
 use super::super::geometry::Geometry;
 use crate::disk::source::ReadAt;
+use std::ops::Range;
 
 const EXTENTS_FLAG: u32 = 0x8_0000;
 const EXTENT_MAGIC: u16 = 0xf30a;
@@ -46,6 +47,8 @@ pub(super) struct File {
     runs: Vec<Run>,
     /// Blocks of it.
     pub blocks: u64,
+    /// Blocks that hold its extent tree or its lists of blocks.
+    nodes: Vec<u64>,
 }
 
 impl File {
@@ -66,7 +69,8 @@ impl File {
         let size = u64::from(inode.le32(0x6c)) << 32 | u64::from(inode.le32(0x04));
         let blocks = size / geometry.block;
         believe!(blocks > 0 && blocks <= BLOCKS_MAX, "journal has {blocks} blocks, 1 to {BLOCKS_MAX} expected");
-        let mut finder = Finder { part, geometry, file: Self { runs: Vec::new(), blocks: 0 }, wanted: blocks };
+        let mut finder =
+            Finder { part, geometry, file: Self { runs: Vec::new(), blocks: 0, nodes: Vec::new() }, wanted: blocks };
         if inode.le32(0x20) & EXTENTS_FLAG == 0 {
             finder.pointers(inode)?;
         } else {
@@ -75,6 +79,12 @@ impl File {
         let found = finder.file.blocks;
         believe!(found >= blocks, "journal has {blocks} blocks, {found} of them have a place");
         Ok(finder.file)
+    }
+
+    /// All blocks that are in use for it.
+    pub fn areas(&self) -> Vec<Range<u64>> {
+        let runs = self.runs.iter().map(|run| run.block..run.block + run.count);
+        runs.chain(self.nodes.iter().map(|node| *node..node + 1)).collect()
     }
 
     /// The place of block `index` of the file.
@@ -118,11 +128,13 @@ impl Finder<'_> {
         self.file.blocks >= self.wanted
     }
 
-    fn block(&self, number: u64, what: &'static str) -> Result<Vec<u8>, ExtentError> {
+    fn node(&mut self, number: u64, what: &'static str) -> Result<Vec<u8>, ExtentError> {
         let (first, end) = (self.geometry.first_block, self.geometry.blocks);
         believe!(number > first && number < end, "{what} is at block {number}, outside of {first} to {end}");
         let mut raw = vec![0; in_memory(self.geometry.block)?];
         read(self.part, &mut raw, number * self.geometry.block, what)?;
+        self.file.nodes.push(number);
+        believe!(self.file.nodes.len() <= RUNS_MAX, "journal has more than {RUNS_MAX} lists of its blocks");
         Ok(raw)
     }
 
@@ -145,7 +157,7 @@ impl Finder<'_> {
         if self.done() {
             return Ok(());
         }
-        let raw = self.block(block, "list of the journal's blocks")?;
+        let raw = self.node(block, "list of the journal's blocks")?;
         for at in (0..raw.len()).step_by(4) {
             if self.done() {
                 break;
@@ -183,7 +195,7 @@ impl Finder<'_> {
                 self.push(u64::from(fields.le16(at + 6)) << 32 | u64::from(fields.le32(at + 8)), count)?;
             } else {
                 let child = u64::from(fields.le16(at + 8)) << 32 | u64::from(fields.le32(at + 4));
-                let raw = self.block(child, "extent tree of the journal")?;
+                let raw = self.node(child, "extent tree of the journal")?;
                 self.tree(&raw, Some(depth - 1))?;
             }
         }

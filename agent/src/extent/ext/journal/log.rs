@@ -88,7 +88,8 @@ impl Reader<'_> {
         let mut revoked: BTreeMap<u64, u64> = BTreeMap::new();
         let mut pending = Pending::default();
         while self.left > 0 {
-            let (place, raw) = self.block()?;
+            let place = self.advance()?;
+            let raw = self.block(place)?;
             let fields = Fields(&raw);
             if fields.be32(0) != MAGIC || fields.be32(8) != self.sequence() {
                 break;
@@ -125,15 +126,19 @@ impl Reader<'_> {
         self.head.sequence.wrapping_add(u32::try_from(self.transactions).unwrap_or(u32::MAX))
     }
 
-    /// The next block of the ring, and where it lies.
-    fn block(&mut self) -> Result<(u64, Vec<u8>), ExtentError> {
+    /// Where the next block of the ring lies.
+    fn advance(&mut self) -> Result<u64, ExtentError> {
         let place = self.file.place(self.next)?;
         believe!(self.left > 0, "log goes round its ring of {} blocks", self.head.end - self.head.first);
         self.left -= 1;
         self.next = if self.next + 1 == self.head.end { self.head.first } else { self.next + 1 };
+        Ok(place)
+    }
+
+    fn block(&self, place: u64) -> Result<Vec<u8>, ExtentError> {
         let mut raw = vec![0; in_memory(self.geometry.block)?];
         read(self.part, &mut raw, place * self.geometry.block, "journal")?;
-        Ok((place, raw))
+        Ok(raw)
     }
 
     /// Where the tail with a block's checksum begins: at its end where there is none.
@@ -168,9 +173,9 @@ impl Reader<'_> {
             let block = high << 32 | u64::from(fields.be32(at));
             let blocks = self.geometry.blocks;
             believe!(block < blocks, "journal has a copy of block {block}, the file system has {blocks}");
-            let (copy, bytes) = self.block()?;
+            let copy = self.advance()?;
             if let Some(seed) = self.head.seed {
-                let sum = crc32c(crc32c(seed, &self.sequence().to_be_bytes()), &bytes);
+                let sum = crc32c(crc32c(seed, &self.sequence().to_be_bytes()), &self.block(copy)?);
                 let stored = fields.be32(at + 12);
                 let doubt = || {
                     format!(

@@ -19,6 +19,7 @@ use super::superblock::{Superblock, compat};
 use crate::disk::source::ReadAt;
 use file::File;
 pub(super) use overlay::Replayed;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The number of the journal's inode; none without a journal, or with one on another device.
@@ -27,7 +28,7 @@ fn inode(superblock: &Superblock) -> Option<u64> {
     (superblock.compat(compat::HAS_JOURNAL) && number != 0).then_some(number)
 }
 
-/// Is the journal as empty as a superblock without `needs_recovery` says?
+/// Is the journal as empty as a superblock without `needs_recovery` says? Blocks that are in use for it.
 ///
 /// # Errors
 /// A doubt where the journal waits to be replayed or cannot be found.
@@ -36,8 +37,8 @@ pub(super) fn check(
     superblock: &Superblock,
     geometry: &Geometry,
     descriptors: &mut Descriptors<'_>,
-) -> Result<(), ExtentError> {
-    let Some(number) = inode(superblock) else { return Ok(()) };
+) -> Result<Vec<Range<u64>>, ExtentError> {
+    let Some(number) = inode(superblock) else { return Ok(Vec::new()) };
     let file = File::find(part, geometry, descriptors, number)?;
     let (start, error) = superblock::start_and_error(part, geometry, &file)?;
     believe!(
@@ -45,10 +46,10 @@ pub(super) fn check(
         "its journal starts at block {start}, though the superblock says that nothing is to be recovered"
     );
     believe!(error == 0, "its journal ended with error {error}, 0 expected");
-    Ok(())
+    Ok(file.areas())
 }
 
-/// The file system behind its journal, for a superblock with `needs_recovery`.
+/// The file system behind its journal, for a superblock with `needs_recovery`, and blocks that are in use for that.
 ///
 /// # Errors
 /// A doubt where the log is not one that the kernel replays to its end, or not one that is understood.
@@ -56,12 +57,13 @@ pub(super) fn replay(
     part: &Arc<dyn ReadAt>,
     superblock: &Superblock,
     geometry: &Geometry,
-) -> Result<Replayed, ExtentError> {
+) -> Result<(Replayed, Vec<Range<u64>>), ExtentError> {
+    believe!(superblock.compat(compat::HAS_JOURNAL), "it needs recovery, and has no journal");
     let Some(number) = inode(superblock) else {
         return Err(ExtentError::doubt("its journal needs recovery, and lies on another device"));
     };
     let file = File::find(&**part, geometry, &mut Descriptors::new(&**part, geometry), number)?;
     let head = superblock::Superblock::read(&**part, geometry, &file)?;
     let log = log::log(&**part, geometry, &file, &head)?;
-    Ok(Replayed::new(Arc::clone(part), geometry.block, log))
+    Ok((Replayed::new(Arc::clone(part), geometry.block, log), file.areas()))
 }

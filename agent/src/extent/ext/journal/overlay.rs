@@ -24,6 +24,9 @@ impl Replayed {
 
     /// What an operator should know.
     pub(in super::super) fn notice(&self) -> String {
+        if self.log.transactions == 0 {
+            return "it was not unmounted; its journal holds nothing to replay".to_owned();
+        }
         format!(
             "its journal was replayed in memory to know what is used ({} transactions, {} blocks); the copy keeps it, and \
              its first mount replays it",

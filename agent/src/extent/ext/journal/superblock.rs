@@ -30,8 +30,9 @@ const CRC32C: u8 = 4;
 const REVOKE: u32 = 0x1;
 const BITS_64: u32 = 0x2;
 const CSUM_V3: u32 = 0x10;
-/// Left out: 0x4, commits that need not be complete; 0x8, checksums that no program writes any more; 0x20, commits that
-/// name changes instead of blocks (fast commits).
+/// Left out: 0x4, commits that need not be complete; 0x8, checksums of a form that the kernel no longer writes; 0x20,
+/// commits that name changes instead of blocks (fast commits). Left out too is what a mount with `journal_checksum` makes
+/// of a file system without checksums of its own: the compatible flag 0x1, one checksum for each transaction.
 const KNOWN: u32 = REVOKE | BITS_64 | CSUM_V3;
 
 /// In which form the log is written, and where it begins.
