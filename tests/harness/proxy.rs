@@ -168,8 +168,10 @@ fn copy(mut from: TcpStream, mut to: TcpStream, way: Way, state: &State) {
             std::thread::sleep(Duration::from_nanos(pause));
         }
         if to.write_all(&buf[..len]).is_err() {
-            // A sender that is only not read from would fill its buffers and wait for its own time limit.
-            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            // The sender hears that nobody is there, and what it still sends is taken: one that is not read from fills its
+            // buffers and waits for its own time limit.
+            let _ = (from.shutdown(Shutdown::Write), to.shutdown(Shutdown::Both));
+            while matches!(from.read(&mut buf), Ok(1..)) {}
             return;
         }
     }
