@@ -2,6 +2,7 @@
 
 use super::super::ExtentKind;
 use super::btrfs_images::{MIB, Oracle, Pool, agrees, fixed, listing};
+use super::fixtures::fixture;
 use super::images::{Image, Mount, extents, minus, of_kind, partclone, random, run, total, write_tree};
 use super::large::peak_kib_of_mapping;
 use std::collections::BTreeSet;
@@ -205,4 +206,27 @@ fn maps_1_tib_in_less_than_5_s_and_64_mib() {
         println!("{options}: {} bytes used, {count} extents, mapped in {took:?}, peak {peak} KiB", map.used_bytes);
         assert!(took < Duration::from_secs(5) && peak < 64 << 10, "{took:?}, {peak} KiB");
     }
+}
+
+/// As btrfs-progs makes them by default from 6.19 on. The kernel writes into it and the block groups move.
+#[test]
+fn block_groups_in_a_tree_of_their_own_agree_with_dump_tree() {
+    let image = Image::empty(128 * MIB);
+    for record in fixture("btrfs-groups").bytes().chunks(4 + 4096) {
+        let (number, block) = record.split_at(4);
+        image.write(u64::from(u32::from_le_bytes(number.try_into().unwrap())) * 4096, block);
+    }
+    let super_ = run("btrfs", &["inspect-internal", "dump-super", image.name()]);
+    assert!(super_.contains("BLOCK_GROUP_TREE"), "{super_}");
+    let pool = Pool(vec![image]);
+    pool.clone_of(&agrees(&pool, "fresh")).check("fresh");
+    let before = {
+        let mounted = pool.mount("rw");
+        half(&mounted.mount);
+        run("btrfs", &["balance", "start", "--full-balance", mounted.mount.0.to_str().unwrap()]);
+        listing(&mounted.mount)
+    };
+    let clone = pool.clone_of(&agrees(&pool, "used"));
+    clone.check("used");
+    assert_eq!(clone.listing(), before);
 }
