@@ -262,17 +262,26 @@ impl Powered {
         String::from_utf8_lossy(&raw).chars().filter(|c| *c == '\n' || !c.is_control()).collect()
     }
 
-    /// The first line with `words`.
+    /// The first line with `words`, whole: a serial line shows it letter by letter. A prompt has no end of line; it is
+    /// whole when nothing came for two seconds.
     ///
     /// # Panics
     /// When it does not come within `limit`.
     #[must_use]
     pub fn waits_for(&mut self, words: &str, limit: Duration) -> String {
         let start = Instant::now();
+        let mut seen = (String::new(), Instant::now());
         loop {
             let console = self.console();
-            if let Some(line) = console.lines().find(|line| line.contains(words)) {
-                return line.trim().to_owned();
+            if let Some(line) = console.split_inclusive('\n').find(|line| line.contains(words)) {
+                if seen.0 != line {
+                    seen = (line.to_owned(), Instant::now());
+                }
+                if line.ends_with('\n') || seen.1.elapsed() > Duration::from_secs(2) {
+                    return line.trim().to_owned();
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
             }
             let ended = self.child.try_wait().unwrap().is_some();
             let lines: Vec<&str> = console.lines().collect();
