@@ -10,7 +10,7 @@ mod report;
 use crate::disk::source::{ReadAt, Window};
 use crate::disk::{DiskInfo, Disks, InUse, OpenError, Reason, uses};
 use crate::extent::{self, Content, ExtentError, ExtentKind, Map, Others};
-use crate::partition::{self, PartitionError, Scan};
+use crate::partition::{PartitionError, Scan};
 use ramet_wire::{Entry, TableKind};
 pub use report::{DiskReport, InsideReport, PartitionReport, Report, Walk};
 use std::io;
@@ -106,8 +106,8 @@ fn open<'a>(disks: &Disks, path: &'a Path) -> Result<Opened<'a>, InspectError> {
     // A loop device alone is no news: nobody has mounted it.
     in_use.retain(|found| found.reason != Reason::Loop);
     let source = Arc::new(source);
-    let scan = partition::read(&*source, info.sector_size)
-        .map_err(|source| InspectError::Table { path: path.to_owned(), source })?;
+    let refused = |source| InspectError::Table { path: path.to_owned(), source };
+    let scan = extent::table(&*source, info.sector_size).map_err(refused)?;
     let mut partitions = Vec::new();
     for entry in scan.entries(info.size) {
         let refused = |source| InspectError::Window { path: path.to_owned(), number: entry.number, source };

@@ -8,7 +8,7 @@ use super::{CaptureError, Request};
 use crate::chunk::{Extents, Space};
 use crate::disk::source::{ReadAt, Window};
 use crate::extent::{self, Map, Others};
-use crate::partition::{self, Scan};
+use crate::partition::Scan;
 use crate::progress::Part;
 use ramet_wire::Entry;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub(super) fn plan<'a>(request: &Request, disks: &'a [SourceDisk]) -> Result<Vec
 
 fn open(disk: &SourceDisk) -> Result<Opened<'_>, CaptureError> {
     let table = |source| CaptureError::Table { path: disk.path.clone(), source };
-    let scan = partition::read(&disk.source, disk.logical_sector).map_err(table)?;
+    let scan = extent::table(&disk.source, disk.logical_sector).map_err(table)?;
     let mut partitions = Vec::new();
     for entry in scan.entries(disk.source.size()).into_iter().filter(|entry| !entry.extended) {
         let (path, number) = (&disk.path, entry.number);

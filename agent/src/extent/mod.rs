@@ -23,9 +23,11 @@ mod rounded;
 mod signatures;
 mod steps;
 mod swap;
+mod table;
 #[cfg(test)]
 mod tests;
 mod xfs;
+pub use table::table;
 #[cfg(test)]
 pub(crate) use tests::striped_rig;
 

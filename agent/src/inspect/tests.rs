@@ -325,3 +325,23 @@ fn a_group_on_two_disks_needs_both() {
     assert_eq!(alone["partitions"][0]["inside"][0]["whole"], true, "{alone}");
     assert!(alone["partitions"][0]["warnings"][0].as_str().unwrap().contains("is not among the disks read together"));
 }
+
+/// `mdadm --create` leaves the table of a disk that it makes a member, and the first file system behind it.
+#[test]
+fn a_member_of_an_array_with_an_older_table_is_taken_as_a_whole() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/md-one2.zst");
+    let mut bytes = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    bytes[446..462].copy_from_slice(&[0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0]);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let image = Image::new(bytes.len() as u64);
+    image.write(0, &bytes);
+    let report = json(&[&image], false);
+    assert_eq!((numbers(&report), &report["table"]), (vec![0], &Value::from("none")), "{report}");
+    assert!(report["warnings"][0].as_str().unwrap().contains("member of a Linux software RAID"), "{report}");
+    let partition = &report["partitions"][0];
+    assert_eq!((&partition["whole"], &partition["content"]), (&Value::from(true), &Value::from("linux_raid_member")));
+    // A superblock of which a byte is wrong is none.
+    bytes[4096 + 200] ^= 1;
+    image.write(0, &bytes);
+    assert_eq!(numbers(&json(&[&image], false)), [1]);
+}

@@ -28,6 +28,13 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The disk without its table, because of `warning`: all of it is one entry.
+    #[must_use]
+    pub fn whole(mut self, warning: String) -> Self {
+        self.warnings.push(warning);
+        Self { table: whole_disk(Vec::new(), None).table, gaps: Vec::new(), uncaptured: 0, warnings: self.warnings }
+    }
+
     /// The table's entries; one with number 0 for a disk of `size` bytes without a table.
     #[must_use]
     pub fn entries(&self, size: u64) -> Vec<Entry> {

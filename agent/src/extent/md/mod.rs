@@ -84,6 +84,22 @@ fn member(part: &dyn ReadAt) -> Result<Member, ExtentError> {
     }
 }
 
+/// A disk is a member of an array whose superblock, with a right checksum, lies where a table may lie.
+pub(super) fn at_a_table(disk: &dyn ReadAt) -> Result<bool, ExtentError> {
+    let peek = Peek::new(disk)?;
+    for (version, at) in one::places(peek.size()).filter(|(version, _)| *version != "1.0") {
+        if one::recognise(&peek, version, at)?.is_none() {
+            continue;
+        }
+        match one::events(disk, at) {
+            Err(error @ ExtentError::Read { .. }) => return Err(error),
+            Err(_) => {}
+            Ok(_) => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
 /// What lies at the start of a member whose superblock lies at its end.
 pub(super) enum AtStart {
     /// The content of a mirror, in these bytes.
