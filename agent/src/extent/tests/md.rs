@@ -329,3 +329,29 @@ fn the_checksums_of_these_tests_are_those_of_the_tools() {
     assert!(Command::new("mdadm").arg("--version").status().is_ok());
     assert!(map(Arc::new(before)).is_ok());
 }
+
+/// Each mirror with a superblock of version 0.90 behind it, made of a real one.
+#[test]
+fn mirrors_in_mirrors_are_looked_into_four_deep() {
+    const RESERVED: usize = 64 << 10;
+    let old = fixture("md-old").bytes();
+    let real = old[(old.len() / RESERVED - 1) * RESERVED..][..4096].to_vec();
+    let root = Image::empty(16 * MIB);
+    root.mke2fs("-t ext4 -J size=4");
+    let mut bytes = root.bytes();
+    for depth in 1..=5 {
+        let mut words: Vec<u32> = real.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        (words[8], words[38]) = (u32::try_from(bytes.len() >> 10).unwrap(), 0);
+        let sum: u64 = words.iter().map(|word| u64::from(*word)).sum();
+        words[38] = u32::try_from(((sum & 0xffff_ffff) + (sum >> 32)) & 0xffff_ffff).unwrap();
+        let superblock: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend(superblock);
+        bytes.resize(bytes.len().next_multiple_of(RESERVED), 0);
+        let map = super::super::map(std::sync::Arc::new(bytes.clone())).unwrap();
+        if depth <= 4 {
+            assert_eq!((deepest(&map).content.kind.as_str(), deepest(&map).whole, map.whole), ("ext4", false, false));
+        } else {
+            assert!(map.whole && map.warnings[0].contains("at most 4 are looked into"), "{:?}", map.warnings);
+        }
+    }
+}
