@@ -102,6 +102,7 @@ pub fn capture(
     }
     Err(CaptureError::StillMissing { name: request.name.clone(), missing })
 }
+
 fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> Result<Manifest, CaptureError> {
     let mut stored = stored.into_iter();
     let mut next = || {
@@ -173,6 +174,7 @@ fn firmware(request: &Request, planned: &[Planned<'_>], disks: &[DiskImage]) -> 
     }
     ((!firmware.is_empty()).then_some(firmware), warning)
 }
+
 fn captured(
     id: ImageId,
     manifest: Manifest,

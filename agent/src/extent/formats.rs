@@ -45,7 +45,7 @@ static FORMATS: &[(Recognise, Option<Reader>)] = &[
     (sig::reiserfs, None),
     (hfsplus::recognise, None),
     (sig::apfs, None),
-    (sig::others, None),
+    (sig::of_other_systems, None),
     (sig::firmware_raid, None),
 ];
 

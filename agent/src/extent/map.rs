@@ -88,7 +88,7 @@ pub(super) struct Part {
 
 /// So many bytes behind the end of a file system are worth a word.
 const BEHIND_MAX: u64 = 1 << 20;
-/// Containers that are looked into: a mirror that holds a volume group, in a volume of which lies another one.
+/// Containers that are looked into: a mirror that holds a volume group, in a volume of which lies another mirror.
 const DEPTH_MAX: u32 = 4;
 
 impl Part {

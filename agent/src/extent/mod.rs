@@ -27,6 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod xfs;
+pub use signatures::firmware_raid_at_end;
 pub use table::table;
 #[cfg(test)]
 pub(crate) use tests::striped_rig;

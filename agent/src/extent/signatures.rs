@@ -7,6 +7,7 @@ use super::ExtentError;
 use super::bytes::Fields;
 use super::map::Content;
 use super::peek::Peek;
+use crate::disk::source::ReadAt;
 use uuid::Uuid;
 
 type Found = Result<Option<Content>, ExtentError>;
@@ -235,7 +236,7 @@ pub(super) fn apfs(peek: &Peek<'_>) -> Found {
 }
 
 /// Known by name only: what may lie over an older content that has a reader.
-pub(super) fn others(peek: &Peek<'_>) -> Found {
+pub(super) fn of_other_systems(peek: &Peek<'_>) -> Found {
     const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
     let mut places: Vec<(&'static str, u64, &'static [u8])> = vec![
         ("ReFS", 0, b"\0\0\0ReFS\0"),
@@ -253,35 +254,52 @@ pub(super) fn others(peek: &Peek<'_>) -> Found {
     for slot in (0..16_u64).filter(|_| !iso9660) {
         places.extend([("udf", 32769 + slot * 2048, &b"NSR02"[..]), ("udf", 32769 + slot * 2048, b"NSR03")]);
     }
-    first_of(peek, &places)
-}
-
-/// Members of arrays that a mainboard or a controller made; their superblocks lie at the end of the disk.
-pub(super) fn firmware_raid(peek: &Peek<'_>) -> Found {
-    const SECTOR: u64 = 512;
-    let sectors = peek.size() / SECTOR;
-    let from_end: [(&'static str, u64, u64, &'static [u8]); 6] = [
-        ("isw_raid_member", 2, 0, b"Intel Raid ISM Cfg Sig. "),
-        ("ddf_raid_member", 1, 0, b"\xde\x11\xde\x11"),
-        ("lsi_mega_raid_member", 1, 0, b"$XIDE$"),
-        ("nvidia_raid_member", 2, 0, b"NVIDIA  "),
-        ("promise_fasttrack_raid_member", 63, 0, b"Promise Technology, Inc."),
-        ("hpt45x_raid_member", 11, 32, b"\xf3\x16\x78\x5a"),
-    ];
-    let place = |(kind, back, at, magic): (&'static str, u64, u64, &'static [u8])| {
-        sectors.checked_sub(back).map(|sector| (kind, sector * SECTOR + at, magic))
-    };
-    let mut places: Vec<_> = from_end.into_iter().filter_map(place).collect();
-    places.push(("hpt37x_raid_member", 9 * SECTOR + 32, b"\xf0\x16\x78\x5a"));
-    first_of(peek, &places)
-}
-
-/// The first of several names whose magic lies at its place.
-fn first_of(peek: &Peek<'_>, places: &[(&'static str, u64, &'static [u8])]) -> Found {
     for (kind, at, magic) in places {
-        if peek.has(*at, magic)? {
+        if peek.has(at, magic)? {
             return Ok(Some(Content::of(kind)));
         }
     }
     Ok(None)
+}
+
+/// Superblocks of firmware RAID at a fixed distance from a disk's end: name, sectors of 512 bytes from the end, offset
+/// there, magic. Offsets as `util-linux` has them (libblkid/src/superblocks).
+const AT_END: [(&str, u64, u64, &[u8]); 8] = [
+    ("ddf_raid_member", 1, 0, b"\xde\x11\xde\x11"),
+    ("ddf_raid_member", 257, 0, b"\xde\x11\xde\x11"),
+    ("isw_raid_member", 2, 0, b"Intel Raid ISM Cfg Sig. "),
+    ("lsi_mega_raid_member", 1, 0, b"$XIDE$"),
+    ("nvidia_raid_member", 2, 0, b"NVIDIA"),
+    ("promise_fasttrack_raid_member", 63, 0, b"Promise Technology, Inc."),
+    ("adaptec_raid_member", 1, 0, b"DPTM"),
+    ("hpt45x_raid_member", 11, 32, b"\xf3\x16\x78\x5a"),
+];
+
+/// The array of a mainboard or controller that says by its superblock where the end of `disk` is.
+///
+/// # Errors
+/// [`ExtentError::Read`] from the disk.
+pub fn firmware_raid_at_end(disk: &dyn ReadAt) -> Result<Option<&'static str>, ExtentError> {
+    named_at_end(&Peek::new(disk)?)
+}
+
+fn named_at_end(peek: &Peek<'_>) -> Result<Option<&'static str>, ExtentError> {
+    const SECTOR: u64 = 512;
+    for (kind, sectors, at, magic) in AT_END {
+        let sector = (peek.size() / SECTOR).checked_sub(sectors);
+        if let Some(sector) = sector
+            && peek.has(sector * SECTOR + at, magic)?
+        {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
+/// Members of arrays that a mainboard or a controller made.
+pub(super) fn firmware_raid(peek: &Peek<'_>) -> Found {
+    if let Some(kind) = named_at_end(peek)? {
+        return Ok(Some(Content::of(kind)));
+    }
+    plain("hpt37x_raid_member", 9 * 512 + 32, b"\xf0\x16\x78\x5a").find(peek)
 }

@@ -15,9 +15,8 @@
 use super::ExtentError;
 use super::bytes::Fields;
 use super::error::believe;
-use super::map::{Content, Extent, ExtentKind, Layout, Part, Pieces};
+use super::map::{Content, Extent, Layout, Part, Pieces};
 use super::peek::Peek;
-use ramet_wire::ByteRange;
 
 /// The page size is that of the machine that made it; it is stored nowhere.
 const PAGES: [usize; 4] = [4 << 10, 8 << 10, 16 << 10, 64 << 10];
@@ -96,8 +95,7 @@ struct HeaderPage(usize);
 
 impl Layout for HeaderPage {
     fn pieces(&self) -> Pieces<'_> {
-        let range = ByteRange::between(0, self.0 as u64);
-        Box::new(std::iter::once(Ok(Extent { range, kind: ExtentKind::Data })))
+        Box::new(std::iter::once(Ok(Extent::data(0, self.0 as u64))))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::medium::{Medium, MediumView};
 use crate::disk::source::{ReadAt, Window};
-use crate::extent::{Content, probe};
+use crate::extent::{Content, firmware_raid_at_end, probe};
 use crate::partition;
 use ramet_wire::{Entry, TableKind};
 use std::io;
@@ -13,17 +13,8 @@ use std::io;
 /// Most partitions of an old table that are named one by one.
 const NAMED_MAX: usize = 32;
 
-/// Metadata at a fixed distance from the disk's end: name, sectors of 512 bytes from the end, offset there, magic.
-/// Offsets as `util-linux` has them (libblkid/src/superblocks).
-const AT_END: &[(&str, u64, usize, &[u8])] = &[
-    ("ddf_raid_member", 1, 0, b"\xde\x11\xde\x11"),
-    ("ddf_raid_member", 257, 0, b"\xde\x11\xde\x11"),
-    ("isw_raid_member", 2, 0, b"Intel Raid ISM Cfg Sig. "),
-    ("nvidia_raid_member", 2, 0, b"NVIDIA"),
-    ("promise_fasttrack_raid_member", 63, 0, b"Promise Technology, Inc."),
-    ("adaptec_raid_member", 1, 0, b"DPTM"),
-    ("LDM (Windows dynamic disk)", 1, 0, b"PRIVHEAD"),
-];
+/// In a disk's last sector: that of Windows' Logical Disk Manager.
+const LDM: &[u8] = b"PRIVHEAD";
 
 /// RAID, LDM and pool metadata that says where the disk's end is, if `disk` has any.
 ///
@@ -35,15 +26,13 @@ pub fn end_metadata(disk: &dyn ReadAt) -> io::Result<Option<&'static str>> {
     if by_content.is_some() {
         return Ok(by_content);
     }
-    for (name, sectors, at, magic) in AT_END {
-        let Some(offset) = (disk.size() / 512 * 512).checked_sub(sectors * 512) else { continue };
-        let mut sector = [0; 512];
-        disk.read_exact_at(&mut sector, offset)?;
-        if sector[*at..].starts_with(magic) {
-            return Ok(Some(name));
-        }
+    if let Some(kind) = firmware_raid_at_end(disk).map_err(io::Error::other)? {
+        return Ok(Some(kind));
     }
-    Ok(None)
+    let Some(offset) = (disk.size() / 512 * 512).checked_sub(512) else { return Ok(None) };
+    let mut sector = [0; 512];
+    disk.read_exact_at(&mut sector, offset)?;
+    Ok(sector.starts_with(LDM).then_some("LDM (Windows dynamic disk)"))
 }
 
 /// What a target holds now, one line each; empty when nothing is recognised. With `only`, what these partitions hold.

@@ -1,7 +1,7 @@
 //! The root tree: where the other trees begin, and whether chunks are being moved.
 //!
 //! In: the superblock. Out: roots of the trees that this reader walks.
-//! Promise: a balance, a relocation or a device replacement that has begun and not ended is a doubt.
+//! Promise: a relocation or a device replacement that has begun and not ended is a doubt.
 //!
 //! | offset | field of a root item | | offset | field of a device replacement |
 //! |---|---|---|---|---|

@@ -55,13 +55,12 @@ pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layo
     superblock.check_format()?;
     let geometry = Geometry::new(&superblock, part.size())?;
     let mmp = mmp::check(&*part, &superblock, &geometry)?.map(|block| block..block + 1);
+    superblock.sound()?;
     if superblock.incompat(incompat::RECOVER) {
-        superblock.sound()?;
         let (replayed, mut fixed) = journal::replay(&part, &superblock, &geometry)?;
         fixed.extend(mmp);
         return behind_the_journal(replayed, &geometry, &fixed).map(Some);
     }
-    superblock.sound()?;
     superblock.without_orphans()?;
     let mut fixed = journal::check(&*part, &superblock, &geometry, &mut Descriptors::new(&*part, &geometry))?;
     fixed.extend(mmp);

@@ -72,6 +72,13 @@ pub(super) struct Checkpoint {
     pub journal: Vec<u8>,
 }
 
+/// What the last checkpoint is of.
+pub(super) enum Last {
+    Clean(Checkpoint),
+    /// Why something waits to be done at the next mount.
+    Dirty(String),
+}
+
 /// A head whose checksum is right, and the pack's first block.
 struct Pack {
     head: Vec<u8>,
@@ -79,9 +86,12 @@ struct Pack {
 }
 
 impl Checkpoint {
-    pub fn read(part: &dyn ReadAt, superblock: &Superblock) -> Result<Self, ExtentError> {
+    pub fn last(part: &dyn ReadAt, superblock: &Superblock) -> Result<Last, ExtentError> {
         let pack = newest(part, superblock)?;
         let fields = Fields(&pack.head);
+        if let Some(reason) = dirt(fields.le32(132)) {
+            return Ok(Last::Dirty(reason));
+        }
         let flags = check_flags(fields)?;
         let blocks = u64::from(fields.le32(136));
         let tail = block(part, pack.start + blocks - 1)?;
@@ -93,7 +103,7 @@ impl Checkpoint {
             differs.unwrap_or_default()
         );
         let (segments, offsets) = current(fields, superblock)?;
-        Ok(Self {
+        Ok(Last::Clean(Self {
             version: fields.le64(0),
             valid_blocks: fields.le64(16),
             valid_nodes: u64::from(fields.le32(144)),
@@ -103,7 +113,7 @@ impl Checkpoint {
             current: segments,
             sit_versions: sit_versions(part, superblock, &pack, flags)?,
             journal: journal(part, superblock, &pack, flags)?,
-        })
+        }))
     }
 }
 
@@ -154,14 +164,13 @@ fn newest(part: &dyn ReadAt, superblock: &Superblock) -> Result<Pack, ExtentErro
     })
 }
 
-/// Why the last checkpoint is none of a clean unmount, if it is not.
-pub(super) fn dirt(part: &dyn ReadAt, superblock: &Superblock) -> Result<Option<String>, ExtentError> {
-    let flags = Fields(&newest(part, superblock)?.head).le32(132);
+/// Why a checkpoint with these flags is none of a clean unmount, if it is not.
+fn dirt(flags: u32) -> Option<String> {
     if let Some((_, reason)) = flag::DOUBTS.iter().find(|(bit, _)| flags & bit != 0) {
-        return Ok(Some(format!("the last checkpoint has flags {flags:#x}: {reason}")));
+        return Some(format!("the last checkpoint has flags {flags:#x}: {reason}"));
     }
     let reason = || format!("the file system is dirty (flags {flags:#x}): the last checkpoint is of no unmount");
-    Ok((flags & flag::UMOUNT == 0).then(reason))
+    (flags & flag::UMOUNT == 0).then(reason)
 }
 
 fn check_flags(fields: Fields<'_>) -> Result<u32, ExtentError> {

@@ -19,7 +19,7 @@ use super::bytes::{Fields, in_memory};
 use super::map::{Content, Extent, Layout, Part, Pieces};
 use super::peek::{Peek, read as read_at};
 use crate::disk::source::ReadAt;
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, Last};
 use sit::{Sit, Valid};
 use std::sync::Arc;
 use superblock::{BLOCK, SEGMENT, Superblock};
@@ -29,33 +29,34 @@ const NODE_VERSION_AT: usize = 4084;
 
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
     let Some(content) = superblock::content(peek)? else { return Ok(None) };
-    let state = match state(peek) {
-        Ok(None) => "clean",
-        Ok(Some(_)) => "dirty",
+    let state = match open(peek) {
+        Ok((_, Last::Clean(_))) => "clean",
+        Ok((_, Last::Dirty(_))) => "dirty",
         Err(error @ ExtentError::Read { .. }) => return Err(error),
         Err(_) => "damaged",
     };
     Ok(Some(Content { state: Some(state.to_owned()), ..content }))
 }
 
-/// Why something waits to be done at the next mount, if it does.
-fn state(peek: &Peek<'_>) -> Result<Option<String>, ExtentError> {
+/// Superblock and last checkpoint, or why something waits to be done at the next mount.
+fn open(peek: &Peek<'_>) -> Result<(Superblock, Last), ExtentError> {
     let superblock = Superblock::read(peek)?;
-    if let Some(reason) = checkpoint::dirt(peek.part(), &superblock)? {
-        return Ok(Some(reason));
+    let mut last = Checkpoint::last(peek.part(), &superblock)?;
+    if let Last::Clean(checkpoint) = &last
+        && let Some(reason) = roll_forward(peek.part(), &superblock, checkpoint)?
+    {
+        last = Last::Dirty(reason);
     }
-    roll_forward(peek.part(), &superblock, &Checkpoint::read(peek.part(), &superblock)?)
+    Ok((superblock, last))
 }
 
 /// # Errors
 /// A doubt as in the promise above; [`ExtentError::Read`] from the device.
 pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {
-    let peek = Peek::new(&*part)?;
-    if let Some(reason) = state(&peek)? {
-        return Err(ExtentError::doubt(reason));
-    }
-    let superblock = Superblock::read(&peek)?;
-    let checkpoint = Checkpoint::read(&*part, &superblock)?;
+    let (superblock, checkpoint) = match open(&Peek::new(&*part)?)? {
+        (superblock, Last::Clean(checkpoint)) => (superblock, checkpoint),
+        (_, Last::Dirty(reason)) => return Err(ExtentError::doubt(reason)),
+    };
     Sit::new(&*part, &superblock, &checkpoint)?.check()?;
     Ok(Some(Box::new(F2fs { part, superblock, checkpoint })))
 }

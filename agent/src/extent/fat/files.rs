@@ -1,17 +1,16 @@
 //! The EFI programs of a FAT volume: what firmware can start.
 //!
 //! In: a partition and its checked boot sector. Out: paths below `\EFI`, two folders deep.
-//! Promise: looks at no more than 256 clusters of any folder and 64 folders in all, and finds no more than 64 programs.
+//! Promise: looks at no more than 256 clusters of any folder and 64 folders in all, and finds no more programs than a manifest keeps.
 
 use super::super::ExtentError;
 use super::super::bytes::Fields;
 use super::super::peek::Peek;
 use super::boot::{Boot, Width};
+use ramet_wire::firmware::LIST_MAX;
 
 const CLUSTERS_MAX: usize = 256;
 const FOLDERS_MAX: usize = 64;
-/// As many as a manifest keeps.
-const LOADERS_MAX: usize = 64;
 /// Longest folder that is read, in bytes: 32,768 entries.
 const FOLDER_MAX: usize = 1 << 20;
 const ENTRY: usize = 32;
@@ -38,7 +37,7 @@ pub(super) fn loaders(peek: &Peek<'_>, boot: &Boot) -> Result<Vec<String>, Exten
     let vendors = list(peek, boot, Some(efi.cluster))?;
     for vendor in vendors.into_iter().filter(|one| one.folder && !one.name.starts_with('.')).take(FOLDERS_MAX) {
         for file in list(peek, boot, Some(vendor.cluster))? {
-            if !file.folder && file.name.to_ascii_lowercase().ends_with(".efi") && found.len() < LOADERS_MAX {
+            if !file.folder && file.name.to_ascii_lowercase().ends_with(".efi") && found.len() < LIST_MAX {
                 found.push(format!(r"\{}\{}\{}", efi.name, vendor.name, file.name));
             }
         }

@@ -19,8 +19,7 @@ impl Layout for Mirror {
     fn pieces(&self) -> Pieces<'_> {
         // Nobody knows what a content without a name takes for its own: its superblock may be a forgotten one.
         if self.inside.whole {
-            let range = ByteRange::between(0, self.size);
-            return Box::new(std::iter::once(Ok(Extent { range, kind: ExtentKind::Data })));
+            return Box::new(std::iter::once(Ok(Extent::data(0, self.size))));
         }
         let data = self.member.data;
         let area = |range: &ByteRange| Ok(Extent { range: *range, kind: ExtentKind::Data });

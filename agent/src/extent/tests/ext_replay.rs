@@ -5,7 +5,7 @@
 
 use super::super::{ExtentKind, ext, map};
 use super::ext_clean::{agrees, map_agrees};
-use super::images::{Image, Mount, extents, minus, of_kind, random, run, total};
+use super::images::{Image, Mount, extents, is_whole, minus, of_kind, random, run, total};
 use crate::disk::source::ReadAt;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -254,14 +254,6 @@ impl Sample {
         found.sort_by_key(|&at| word(at + 8));
         found
     }
-}
-
-fn is_whole(bytes: Vec<u8>, warning: &str) {
-    let size = bytes.len() as u64;
-    let map = map(Arc::new(bytes)).unwrap();
-    assert!(map.whole, "{warning}: believed");
-    assert!(map.warnings.len() == 1 && map.warnings[0].contains(warning), "{warning}: {:?}", map.warnings);
-    assert_eq!(extents(&map, size).len(), 1);
 }
 
 /// Wherever the power goes: what lies behind is gone or was never there.

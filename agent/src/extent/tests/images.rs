@@ -264,6 +264,15 @@ pub(super) fn partclone(program: &str, image: &Image) -> Vec<ByteRange> {
     used
 }
 
+/// These bytes are copied whole, for a reason that contains `warning`.
+pub(super) fn is_whole(bytes: Vec<u8>, warning: &str) {
+    let size = bytes.len() as u64;
+    let map = map(Arc::new(bytes)).unwrap();
+    assert!(map.whole, "{warning}: believed");
+    assert!(map.warnings.len() == 1 && map.warnings[0].contains(warning), "{warning}: {:?}", map.warnings);
+    assert_eq!(extents(&map, size).len(), 1);
+}
+
 /// One group as dumpe2fs describes it, in bytes.
 #[derive(Debug)]
 pub(super) struct Group {

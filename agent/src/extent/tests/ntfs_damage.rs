@@ -1,7 +1,7 @@
 //! Damaged and hostile NTFS volumes: never a panic, never an error, always the whole partition and a reason.
 
 use super::super::map;
-use super::images::{Image, extents, partclone, run, total};
+use super::images::{Image, extents, is_whole, partclone, run, total};
 use super::ntfs_volumes::{MIB, made, mount, number, places, record};
 use std::fs;
 use std::sync::{Arc, LazyLock};
@@ -23,14 +23,6 @@ static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
     let bytes = image.bytes();
     Sample { image, bytes }
 });
-
-fn is_whole(bytes: Vec<u8>, warning: &str) {
-    let size = bytes.len() as u64;
-    let map = map(Arc::new(bytes)).unwrap();
-    assert!(map.whole, "{warning}: believed");
-    assert!(map.warnings.len() == 1 && map.warnings[0].contains(warning), "{warning}: {:?}", map.warnings);
-    assert_eq!(extents(&map, size).len(), 1);
-}
 
 #[test]
 fn the_sample_is_believed() {
