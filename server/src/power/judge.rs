@@ -19,6 +19,11 @@ const WORDS: &[(&str, Trouble)] = &[
     ("insufficient privilege level", Trouble::Auth),
     ("set session privilege level to administrator failed: ", Trouble::Auth),
     ("password is longer than", Trouble::Auth),
+    // Algorithms are agreed on in the open session response (IPMI 2.0, 13.17). Any other complaint in a RAKP message is
+    // about a session whose messages were repeated or mixed up, whatever its words: ipmi_sim calls a second RAKP 3 "no
+    // matching integrity payload". It must not weaken the suite.
+    ("rakp 2 message indicates an error", Trouble::Timeout),
+    ("rakp 4 message indicates an error", Trouble::Timeout),
     ("invalid authentication algorithm", Trouble::Unsupported),
     ("invalid integrity algorithm", Trouble::Unsupported),
     ("invalid confidentiality algorithm", Trouble::Unsupported),
@@ -87,6 +92,16 @@ mod tests {
                 "Error in open session response message : invalid authentication algorithm",
                 Trouble::Unsupported,
                 "Error in open session response message : invalid authentication algorithm",
+            ),
+            (
+                "RAKP 4 message indicates an error : no matching integrity payload",
+                Trouble::Timeout,
+                "RAKP 4 message indicates an error : no matching integrity payload",
+            ),
+            (
+                "RAKP 4 message indicates an error : invalid integrity check value",
+                Trouble::Auth,
+                "RAKP 4 message indicates an error : invalid integrity check value",
             ),
             ("Get Auth Capabilities error", Trouble::Unreachable, "Get Auth Capabilities error"),
             ("> Error: no response from RAKP 1 message", Trouble::Timeout, "Error: no response from RAKP 1 message"),
