@@ -23,6 +23,7 @@ use crate::write::{
 };
 use choose::pair_up;
 use error::{at_map, at_survey, before};
+use ramet_wire::adapt::Adapt;
 use ramet_wire::api::ImageState;
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
@@ -56,6 +57,8 @@ pub struct Request {
     pub force_size: bool,
     /// The firmware's variables, where an entry for the image may be added.
     pub nvram: Option<Nvram>,
+    /// What the destination becomes beyond the copy.
+    pub adapt: Adapt,
 }
 
 /// Somebody who decides and looks on.
@@ -371,6 +374,7 @@ fn receipt(
         seconds,
         fetched_bytes: fetched.load(Ordering::Relaxed),
         notes: Vec::new(),
+        adapted: None,
         disks: ready.disks.iter().zip(tallies).map(disk).collect(),
     }
 }

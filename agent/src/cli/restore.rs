@@ -15,6 +15,7 @@ use crate::transfer::http::Http;
 use crate::transfer::{Downstream, TransferError};
 use crate::write::Plan;
 use ramet_wire::ImageRef;
+use ramet_wire::adapt::Adapt;
 use ramet_wire::api::Action;
 use ramet_wire::receipt::{Origin, Proof};
 use serde::Serialize;
@@ -84,6 +85,7 @@ fn request(args: &Restore) -> Result<Request, String> {
         blank_only: false,
         force_size: args.force_size,
         nvram: if args.no_nvram { None } else { Nvram::here() },
+        adapt: Adapt::default(),
     })
 }
 

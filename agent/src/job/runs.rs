@@ -20,6 +20,7 @@ use crate::transfer::client::Limits;
 use crate::transfer::http::{Address, Http};
 use crate::transfer::{Downstream, TransferError, Upstream};
 use crate::write::Plan;
+use ramet_wire::adapt::Adapt;
 use ramet_wire::api::Action;
 use ramet_wire::receipt::Proof;
 use ramet_wire::settings::{DiskChoice, Timeouts};
@@ -83,6 +84,8 @@ pub struct RestoreOrder {
     pub disks: Which,
     /// Only onto empty disks.
     pub blank_only: bool,
+    /// What the destination becomes beyond the copy.
+    pub adapt: Adapt,
     /// How long disks are waited for.
     pub timeouts: Timeouts,
 }
@@ -179,6 +182,7 @@ pub fn restore(order: &RestoreOrder, here: &Here, front: &dyn Front) -> Result<S
             blank_only: order.blank_only,
             force_size: false,
             nvram: Nvram::here(),
+            adapt: order.adapt.clone(),
         };
         let watcher = Watcher { here, front };
         restore::restore(&*door, &request, &watcher).map_err(|error| {

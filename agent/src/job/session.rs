@@ -106,7 +106,7 @@ mod tests {
 
     fn work(action: Action, then: Option<Then>) -> Work {
         let (image, token, disk) = ("web".parse().unwrap(), "t".to_owned(), String::new());
-        Work { action, image, token, then, disk, job: Some(1), blank_only: false }
+        Work { action, image, token, then, disk, job: Some(1), blank_only: false, adapt: None }
     }
 
     fn stop(exit: Exit) -> Result<String, Stop> {

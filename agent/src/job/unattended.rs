@@ -17,6 +17,7 @@ use crate::transfer::agents::Desk;
 use crate::transfer::client::Leash;
 use crate::transfer::http::Address;
 use crate::write::Plan;
+use ramet_wire::adapt::Adapt;
 use ramet_wire::agents::{OrderState, Work};
 use ramet_wire::api::Action;
 use ramet_wire::hardware::CARDS_MAX;
@@ -138,6 +139,7 @@ fn from_medium(settings: &Settings, here: &Here) -> Result<Done, Stop> {
         from: Origin::Medium(medium),
         disks: Which::Choice(settings.disk.clone()),
         blank_only: false,
+        adapt: Adapt::default(),
         timeouts: settings.timeouts,
     };
     let words = runs::restore(&order, here, &Lines::new(here, true))?;
@@ -154,7 +156,8 @@ fn by_hand(settings: &Settings, wanted: &Wanted<'_>, token: &str, here: &Here) -
         confirmed(settings)?;
     }
     let token = token.to_owned();
-    let work = Work { action, image, token, then: None, disk: String::new(), job: None, blank_only: false };
+    let work =
+        Work { action, image, token, then: None, disk: String::new(), job: None, blank_only: false, adapt: None };
     let which = Which::Choice(settings.disk.clone());
     let words = carry_out(settings, wanted, &work, which, Leash::default(), here)?;
     Ok(Done { words, then: None })
@@ -279,7 +282,8 @@ fn carry_out(
         }
         Action::Restore => {
             let from = Origin::Server(server);
-            let order = RestoreOrder { image: image.clone(), from, disks: which, blank_only, timeouts };
+            let adapt = work.adapt.as_deref().cloned().unwrap_or_default();
+            let order = RestoreOrder { image: image.clone(), from, disks: which, blank_only, adapt, timeouts };
             runs::restore(&order, here, &lines)
         }
     }
@@ -373,6 +377,7 @@ mod tests {
             disk: String::new(),
             job: None,
             blank_only: false,
+            adapt: None,
         };
         let restore = work(Action::Restore, "web@0123456789abcdef");
         assert!(agrees(&of("clone.mode=job"), &restore).is_ok());

@@ -13,6 +13,7 @@ use crate::transfer::client::Leash;
 use crate::transfer::client::Limits;
 use crate::transfer::http::Address;
 use crate::write::Plan;
+use ramet_wire::adapt::Adapt;
 use ramet_wire::agents::{EnterPin, Work};
 use ramet_wire::api::Action;
 use ramet_wire::settings::{From as Source, Settings, disks};
@@ -119,7 +120,11 @@ impl Hands {
                 Source::Media => Origin::Medium(Medium::find(here, key)?),
             };
             let disks = Which::Paths(paths);
-            job::restore(&RestoreOrder { image, from, disks, blank_only: false, timeouts }, here, front)
+            job::restore(
+                &RestoreOrder { image, from, disks, blank_only: false, adapt: Adapt::default(), timeouts },
+                here,
+                front,
+            )
         });
     }
 
@@ -131,6 +136,7 @@ impl Hands {
             let run = |leash| {
                 let choice = if work.disk.is_empty() { named } else { disks(&work.disk).map_err(Stop::refused)? };
                 let (disks, image, blank_only) = (Which::Choice(choice), work.image.clone(), work.blank_only);
+                let adapt = work.adapt.as_deref().cloned().unwrap_or_default();
                 let server = Address { leash, ..server.clone() };
                 match work.action {
                     Action::Capture => {
@@ -138,7 +144,7 @@ impl Hands {
                     }
                     Action::Restore => {
                         let from = Origin::Server(server);
-                        job::restore(&RestoreOrder { image, from, disks, blank_only, timeouts }, here, front)
+                        job::restore(&RestoreOrder { image, from, disks, blank_only, adapt, timeouts }, here, front)
                     }
                 }
             };

@@ -11,6 +11,7 @@ mod store;
 use super::*;
 use crate::partition::testing::Image;
 use crate::write::testing::{Captured, Ram, Shelf, noise};
+use ramet_wire::adapt::Adapt;
 use ramet_wire::{ByteRange, MIB};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -48,6 +49,7 @@ pub(super) fn request() -> Request {
         blank_only: false,
         force_size: false,
         nvram: None,
+        adapt: Adapt::default(),
     }
 }
 

@@ -171,8 +171,16 @@ async fn armed(app: &App, agent: &mut Agent, now: i64) -> Result<Orders, Refusal
         Verdict::Go(row, action, image) => {
             let ArmRow { mac, arm, .. } = *row;
             tracing::info!(%mac, peer = %agent.peer, code, ?action, %image, token = id, "work handed out");
-            let work =
-                Work { action, image, token: fresh.text, then: arm.then, disk: arm.disk, job: None, blank_only: false };
+            let work = Work {
+                action,
+                image,
+                token: fresh.text,
+                then: arm.then,
+                disk: arm.disk,
+                job: None,
+                blank_only: false,
+                adapt: None,
+            };
             agent.handed = Some(Handed { work, token: id });
             Ok(go(agent))
         }
@@ -278,8 +286,16 @@ pub async fn approve(
     };
     app.db.call("approving an agent", work).await?;
     tracing::info!(code = waiting::shown(&code), peer = %agent.peer, ?action, %image, token = id, "agent approved");
-    let work =
-        Work { action, image, token: fresh.text, then: approve.then, disk: approve.disk, job: None, blank_only: false };
+    let work = Work {
+        action,
+        image,
+        token: fresh.text,
+        then: approve.then,
+        disk: approve.disk,
+        job: None,
+        blank_only: false,
+        adapt: None,
+    };
     agent.handed = Some(Handed { work, token: id });
     (agent.state, agent.note) = (OrderState::Go, String::new());
     Ok(Json(agent.to_wire()))

@@ -200,6 +200,7 @@ mod tests {
             disk: text(),
             job: Some(1),
             blank_only: false,
+            adapt: None,
         };
         keys("DiskSeen", disk);
         keys("Hello", &hello);

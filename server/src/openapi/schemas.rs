@@ -451,6 +451,7 @@ pub(super) mod tests {
                 seconds: 1.5,
                 fetched_bytes: 1,
                 notes: vec!["a firmware entry was added".to_owned()],
+                adapted: None,
                 disks: vec![],
             },
         );

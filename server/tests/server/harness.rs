@@ -196,6 +196,7 @@ pub fn receipt(server: &Server, run: &str, image: &TestImage, id: ImageId) -> Re
         seconds: 1.5,
         fetched_bytes: 1,
         notes: Vec::new(),
+        adapted: None,
         disks: disks.collect(),
     }
 }

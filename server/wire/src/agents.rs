@@ -123,6 +123,9 @@ pub struct Work {
     /// Refuse disks that hold a table or a file system.
     #[serde(default)]
     pub blank_only: bool,
+    /// What the destination becomes beyond the copy; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapt: Option<Box<crate::adapt::Adapt>>,
 }
 
 /// `POST /v1/agents/pin`, for anyone: a person at the console typed a PIN.

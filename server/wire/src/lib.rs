@@ -3,6 +3,7 @@
 //! In: bytes from disks, files and peers. Out: checked values, and bytes again.
 //! Promise: no I/O, no clock, no environment; every length has bounds before it is used.
 
+pub mod adapt;
 pub mod agents;
 pub mod api;
 pub mod cutting;
@@ -10,6 +11,7 @@ pub mod firmware;
 pub mod frame;
 pub mod hardware;
 pub mod id;
+pub mod identity;
 pub mod jobs;
 pub mod machines;
 pub mod manifest;

@@ -70,6 +70,9 @@ pub struct Receipt {
     /// What was done beside the disks' bytes, such as a firmware entry that was added; for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What was done beyond the copy, where an order said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapted: Option<crate::adapt::Adapted>,
     /// Disks, as in the image.
     pub disks: Vec<DiskReceipt>,
 }

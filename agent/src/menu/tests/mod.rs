@@ -120,6 +120,7 @@ fn work(action: Action, then: Option<Then>) -> Work {
         disk: String::new(),
         job: None,
         blank_only: false,
+        adapt: None,
     }
 }
 

@@ -198,7 +198,8 @@ fn hand_out(tx: &Connection, job: &JobRow, ask: &Ask, before: Option<String>) ->
     let then = if job.kind == JobKind::Capture { None } else { job.options.then };
     let disk = if job.disks.is_empty() { job.options.disk.clone() } else { disks::words(&job.disks) };
     let number = u64::try_from(job.id).unwrap_or(0);
-    let work = Work { action, image, token: text, then, disk, job: Some(number), blank_only: job.options.blank_only };
+    let blank_only = job.options.blank_only;
+    let work = Work { action, image, token: text, then, disk, job: Some(number), blank_only, adapt: None };
     Ok(Claim::Go(Box::new(work), before))
 }
 
