@@ -130,7 +130,8 @@ pub(super) fn needs(target: &Target<'_>) -> Needs {
         return Needs::All(all);
     }
     let pci = target.hardware.map_or(&[][..], |hardware| &hardware.pci);
-    let mut rows: Vec<Vec<String>> = pci.iter().filter(|alias| class(alias) == Some("01")).map(row).collect();
+    let mut rows: Vec<Vec<String>> =
+        pci.iter().filter(|alias| class(alias) == Some("01")).map(|alias| row(alias)).collect();
     match rows.len() {
         0 => Needs::Open("which controller carries the target's disk is not known".to_owned()),
         1 => Needs::All(rows.remove(0)),
@@ -152,8 +153,8 @@ fn class(alias: &str) -> Option<&str> {
 }
 
 /// What a disk behind this controller needs.
-fn row(alias: &String) -> Vec<String> {
-    let mut row = vec![alias.clone()];
+fn row(alias: &str) -> Vec<String> {
+    let mut row = vec![alias.to_owned()];
     let device = alias.strip_prefix("pci:v00001AF4d").and_then(|rest| u32::from_str_radix(rest.get(..8)?, 16).ok());
     // Virtio 1.2, 4.1.2: 0x1040 + the device's type; before 1.0 block was 0x1001 and SCSI 0x1004.
     let kind = match device {
