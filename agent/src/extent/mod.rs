@@ -19,6 +19,7 @@ mod map;
 mod md;
 mod ntfs;
 mod peek;
+mod room;
 mod rounded;
 mod signatures;
 mod steps;
@@ -27,13 +28,17 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod xfs;
+pub use room::Room;
 pub use signatures::firmware_raid_at_end;
 pub use table::table;
 #[cfg(test)]
 pub(crate) use tests::striped_rig;
 
+pub use btrfs::room as btrfs_room;
 pub use error::ExtentError;
+pub use ext::room as ext_room;
 pub use fat::efi_loaders;
+pub use lvm::{Growth, LogicalVolume, VolumeStretch, growth, growth_of, volumes_of};
 pub use map::{
     Content, Extent, ExtentKind, Inside, Map, Others, doubt_beside_hibernation, map, map_beside, map_typed, others,
     probe, whole,

@@ -4,6 +4,8 @@
 //! Promise: nothing outside of these file systems is read or written, whatever lies in them.
 
 pub mod boot;
+pub mod assemble;
+pub mod os;
 pub mod root;
 #[cfg(test)]
 mod testing;

@@ -11,8 +11,11 @@ mod geometry;
 mod journal;
 mod metadata;
 mod mmp;
+mod room;
 mod superblock;
 mod walk;
+
+pub use room::room;
 
 use super::ExtentError;
 use super::error::believe;
