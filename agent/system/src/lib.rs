@@ -3,8 +3,8 @@
 //! In: the mounted file systems of a clone or of a source. Out: facts; or the same system with a name, keys and addresses of its own.
 //! Promise: nothing outside of these file systems is read or written, whatever lies in them.
 
-pub mod boot;
 pub mod assemble;
+pub mod boot;
 pub mod os;
 pub mod root;
 #[cfg(test)]
