@@ -17,6 +17,7 @@ mod mount;
 mod namespace;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub use error::AttachError;
 pub use loops::LoopDevice;
@@ -24,3 +25,4 @@ pub use lvm::{Attached, logical_volumes};
 pub use mapper::{Mapped, Row};
 pub use mount::Mount;
 pub use namespace::{Namespace, within};
+pub use volumes::{DiskAt, DiskVolumes};

@@ -116,3 +116,49 @@ fn refuses_a_part_that_is_empty_or_off_the_sectors() {
         assert!(crate::say::chain(&error).contains("no multiple of sectors"), "{error:?}");
     }
 }
+
+#[test]
+fn a_system_is_assembled_from_a_held_disk_and_what_is_written_into_it_is_on_the_disk() {
+    use crate::disk::source::FileSource;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, part, tree) = (dir.path().join("disk"), dir.path().join("part"), dir.path().join("tree"));
+    fs::create_dir_all(tree.join("etc")).unwrap();
+    fs::write(tree.join("etc/os-release"), "ID=debian\n").unwrap();
+    fs::write(tree.join("etc/fstab"), "").unwrap();
+    File::create(&part).unwrap().set_len(64 * MIB).unwrap();
+    run("mkfs.ext4", &["-q", "-L", "root", "-d", tree.to_str().unwrap(), part.to_str().unwrap()]);
+    File::create(&path).unwrap().set_len(200 * MIB).unwrap();
+    run("sgdisk", &["-n", "1:2048:+10M", "-n", "2:22528:+64M", "-c", "2:system", path.to_str().unwrap()]);
+    let held = Target::open(&path).unwrap();
+    let mut to = &held.buffered;
+    to.seek(SeekFrom::Start(11 * MIB)).unwrap();
+    std::io::copy(&mut File::open(&part).unwrap(), &mut to).unwrap();
+    let source = FileSource::new(held.buffered.try_clone().unwrap(), 200 * MIB);
+    let table = crate::partition::read(&source, 512).unwrap().table;
+    within(|_| {
+        let disk = DiskAt { ordinal: 0, file: &held.buffered, size: 200 * MIB, sector: 512, table: &table };
+        let volumes = DiskVolumes::open(&[disk], false).unwrap();
+        use ramet_system::assemble::{Volumes as _, assemble};
+        let found: Vec<_> = volumes.list().iter().map(|one| (one.name.as_str(), one.kind.as_str())).collect();
+        assert_eq!(found, [("disk 0 partition 1", ""), ("disk 0 partition 2", "ext4")]);
+        let root = &volumes.list()[1];
+        assert_eq!((root.label.as_deref(), root.partlabel.as_deref()), (Some("root"), Some("system")));
+        assert_eq!(root.partuuid, table.entries[1].guid);
+        let at = dir.path().join("at");
+        fs::create_dir(&at).unwrap();
+        let tree = assemble(&volumes, &at, false).unwrap();
+        assert_eq!(tree.volumes(), [1]);
+        fs::write(at.join("etc/hostname"), "clone\n").unwrap();
+        tree.finish().unwrap();
+        volumes.finish().unwrap();
+    })
+    .unwrap();
+    held.buffered.sync_all().unwrap();
+    assert_eq!(loops_over(&path), 0);
+    let copy = dir.path().join("copy");
+    let mut from = &held.buffered;
+    from.seek(SeekFrom::Start(11 * MIB)).unwrap();
+    std::io::copy(&mut from.take(64 * MIB), &mut File::create(&copy).unwrap()).unwrap();
+    run("e2fsck", &["-fn", copy.to_str().unwrap()]);
+    assert_eq!(run("debugfs", &["-R", "cat /etc/hostname", copy.to_str().unwrap()]), "clone\n");
+}
