@@ -4,6 +4,7 @@
 //! Promise: nothing outside of these file systems is read or written, whatever lies in them.
 
 pub mod assemble;
+pub mod boot;
 pub mod os;
 pub mod root;
 #[cfg(test)]
