@@ -10,6 +10,7 @@ mod gaps;
 mod gpt;
 mod mbr;
 mod old;
+mod rename;
 mod retarget;
 mod scan;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 pub use error::PartitionError;
 pub(crate) use mbr::announces_table;
 pub use old::old_tables;
+pub use rename::{NewIds, rename};
 pub use retarget::{Layout, Piece, retarget};
 pub use scan::{Scan, read, sector_size_of_file};
 
