@@ -24,9 +24,17 @@ pub(super) struct Subject {
 
 /// What becomes of the UUID of a group of subjects: one, or all devices of a btrfs.
 pub(super) enum Outcome {
-    New { old: String, new: String, needs: Option<Needs>, patches: Vec<Groups> },
+    New {
+        old: String,
+        new: String,
+        needs: Option<Needs>,
+        patches: Vec<Groups>,
+    },
     /// It was written before.
-    There { old: String, new: String },
+    There {
+        old: String,
+        new: String,
+    },
     Kept(String),
 }
 

@@ -97,8 +97,7 @@ pub(super) fn bytes(part: &dyn ReadAt, at: u64, len: usize, what: &'static str) 
         return because(format!("{what} at byte {at} ends outside of {} bytes", part.size()));
     }
     let mut raw = vec![0; len];
-    part.read_exact_at(&mut raw, at)
-        .map_err(|source| Keep::Error(ExtentError::Read { what, offset: at, source }))?;
+    part.read_exact_at(&mut raw, at).map_err(|source| Keep::Error(ExtentError::Read { what, offset: at, source }))?;
     Ok(raw)
 }
 

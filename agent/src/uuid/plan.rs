@@ -10,10 +10,10 @@ use super::seed::Seed;
 use super::table;
 use crate::disk::source::{ReadAt, Window};
 use crate::partition::NewIds;
-use ramet_system::refer::{Id, Needs, Renamed};
+use ramet_system::refer::{Id, Needs, Of, Renamed};
+use ramet_wire::Entry;
 use ramet_wire::adapt::Change;
 use ramet_wire::manifest::{DiskImage, Manifest};
-use ramet_wire::Entry;
 use std::sync::Arc;
 
 /// A disk that holds an image.
@@ -41,6 +41,27 @@ pub enum Device<'a> {
     Disk(u32, &'a dyn WriteAt),
     /// The logical volume of this name.
     Volume(&'a str, &'a dyn WriteAt),
+}
+
+impl std::fmt::Debug for Disk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("ordinal", &self.image.ordinal).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volume").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Device<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disk(ordinal, _) => f.debug_tuple("Disk").field(ordinal).finish(),
+            Self::Volume(name, _) => f.debug_tuple("Volume").field(name).finish(),
+        }
+    }
 }
 
 /// What has an id.
@@ -115,7 +136,13 @@ impl Plan {
     /// Old and new ids, for everything that names them.
     #[must_use]
     pub fn renamed(&self) -> Renamed {
-        let id = |id: &NewId| Id { old: id.old.clone(), new: id.new.clone(), name: id.name.clone(), needs: id.needs };
+        let id = |id: &NewId| Id {
+            old: id.old.clone(),
+            new: id.new.clone(),
+            name: id.name.clone(),
+            of: if id.what == What::Content { Of::Content } else { Of::Partition },
+            needs: id.needs,
+        };
         // A signature alone is too short to be told from other words; partitions carry it.
         Renamed::new(self.ids.iter().filter(|id| !id.old.starts_with("0x")).map(id).collect())
     }
@@ -128,7 +155,11 @@ impl Plan {
         };
         let whole = found.what != What::Content && mbr(found.disk);
         let stays = |id: &NewId| {
-            if whole { id.disk == found.disk && id.what != What::Content } else { id.old == old && id.what == found.what }
+            if whole {
+                id.disk == found.disk && id.what != What::Content
+            } else {
+                id.old == old && id.what == found.what
+            }
         };
         self.ids.retain(|id| !stays(id));
         self.steps.retain(|step| found.what != What::Content || step.old != old);
@@ -230,7 +261,15 @@ impl Plan {
         for group in &groups {
             let name = group.subjects.first().and_then(|&index| subjects.get(index)).map(|subject| &subject.name);
             let name = name.cloned().unwrap_or_default();
-            let id = |old, new, there, needs| NewId { name: name.clone(), what: What::Content, disk: None, old, new, there, needs };
+            let id = |old, new, there, needs| NewId {
+                name: name.clone(),
+                what: What::Content,
+                disk: None,
+                old,
+                new,
+                there,
+                needs,
+            };
             match content::decide(subjects, group, &groups, seed)? {
                 Outcome::Kept(reason) => {
                     let named = format!("{name} ({})", group.content.kind);
