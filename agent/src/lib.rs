@@ -23,4 +23,5 @@ pub mod partition;
 pub mod progress;
 pub mod restore;
 pub mod transfer;
+pub mod uuid;
 pub mod write;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 /// Bytes of a structure with fields at fixed offsets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a>(pub &'a [u8]);
+pub(crate) struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub fn bytes(self, at: usize, len: usize) -> &'a [u8] {

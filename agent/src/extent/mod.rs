@@ -28,6 +28,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod xfs;
+pub(crate) use btrfs::sum as btrfs_sum;
+pub(crate) use bytes::Fields;
+pub(crate) use exfat::add_to_sum as exfat_sum;
+pub(crate) use ext::{Places as ExtPlaces, crc16 as ext_crc16, crc32c as ext_crc32c, places as ext_places};
+pub(crate) use f2fs::sum as f2fs_sum;
 pub use room::Room;
 pub use signatures::firmware_raid_at_end;
 pub use table::table;
@@ -35,6 +40,8 @@ pub use table::table;
 pub(crate) use tests::striped_rig;
 
 pub use btrfs::room as btrfs_room;
+pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
+
 pub use error::ExtentError;
 pub use ext::room as ext_room;
 pub use fat::efi_loaders;

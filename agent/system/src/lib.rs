@@ -6,6 +6,7 @@
 pub mod assemble;
 pub mod boot;
 pub mod os;
+pub mod refer;
 pub mod root;
 #[cfg(test)]
 mod testing;

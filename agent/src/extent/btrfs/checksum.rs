@@ -34,7 +34,7 @@ impl Sum {
         }
     }
 
-    fn of_bytes(self, bytes: &[u8]) -> Vec<u8> {
+    pub fn of_bytes(self, bytes: &[u8]) -> Vec<u8> {
         match self {
             Self::Crc32c => crc32c::crc32c(bytes).to_le_bytes().to_vec(),
             Self::Xxhash => xxhash_rust::xxh64::xxh64(bytes, 0).to_le_bytes().to_vec(),

@@ -31,6 +31,11 @@ use roots::Roots;
 use superblock::Superblock;
 use volume::{Format, Volume};
 
+/// The checksum of a superblock without its first 32 bytes; none of an unknown kind.
+pub(crate) fn sum(kind: u16, bytes: &[u8]) -> Option<Vec<u8>> {
+    checksum::Sum::of(kind).ok().map(|sum| sum.of_bytes(bytes))
+}
+
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
     let raw = peek.bytes(superblock::COPIES[0], superblock::LEN)?;
     Ok(raw.and_then(Superblock::new).map(|superblock| superblock.content()))

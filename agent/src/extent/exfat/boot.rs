@@ -151,7 +151,7 @@ impl Boot {
 }
 
 /// The checksum of boot regions and of the up-case table, one byte on.
-pub(super) const fn add_to_sum(sum: u32, byte: u8) -> u32 {
+pub(crate) const fn add_to_sum(sum: u32, byte: u8) -> u32 {
     sum.rotate_right(1).wrapping_add(byte as u32)
 }
 

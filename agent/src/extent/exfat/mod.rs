@@ -15,6 +15,7 @@ use super::error::believe;
 use super::map::{Content, Layout, Part};
 use super::peek::Peek;
 use boot::Boot;
+pub(crate) use boot::add_to_sum;
 use root::Root;
 
 /// Bytes of the root directory in which the label is looked for; formatters make it the first entry.

@@ -4,12 +4,12 @@
 //! Promise: no inversion at either end, so that sums can be continued over several pieces.
 
 /// CRC-32C continued from `seed`; a whole sum starts with `!0`.
-pub(super) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     !crc32c::crc32c_append(!seed, bytes)
 }
 
 /// CRC-16/ARC continued from `seed` (polynomial 0x8005, reflected); a whole sum starts with `!0`.
-pub(super) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
+pub(crate) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     let mut sum = seed;
     for &byte in bytes {
         sum ^= u16::from(byte);

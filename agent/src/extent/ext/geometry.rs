@@ -48,7 +48,7 @@ pub(super) struct Geometry {
     pub flex_bg: bool,
     pub sums: Sums,
     /// The first metagroup whose descriptors lie inside it (meta_bg).
-    first_meta_bg: u64,
+    pub first_meta_bg: u64,
     reserved: u64,
     /// The reserved blocks are those of the resize inode.
     resizable: bool,
@@ -136,7 +136,7 @@ impl Geometry {
         (self.inodes_per_group * self.inode_size).div_ceil(self.block)
     }
 
-    fn has_superblock(&self, group: u64) -> bool {
+    pub fn has_superblock(&self, group: u64) -> bool {
         let power_of = |base: u64| {
             let mut power = base;
             while power < group {
@@ -153,7 +153,7 @@ impl Geometry {
     }
 
     /// The block of a group's superblock. With clusters of blocks of 1 KiB, block 0 belongs to group 0 but holds none.
-    fn superblock_at(&self, group: u64) -> u64 {
+    pub fn superblock_at(&self, group: u64) -> u64 {
         let boot = group == 0 && self.block == 1024 && self.first_block == 0;
         self.group_start(group) + u64::from(boot)
     }

@@ -6,7 +6,7 @@
 /// A whole sum starts with the magic of the superblock.
 pub(super) const SEED: u32 = super::superblock::MAGIC;
 
-pub(super) fn crc32(seed: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(seed: u32, bytes: &[u8]) -> u32 {
     let mut sum = crc32fast::Hasher::new_with_initial(!seed);
     sum.update(bytes);
     !sum.finalize()

@@ -27,6 +27,11 @@ use superblock::{BLOCK, SEGMENT, Superblock};
 /// Where the version of the checkpoint before it stands in a node block (`struct node_footer`).
 const NODE_VERSION_AT: usize = 4084;
 
+/// The checksum of a superblock's bytes.
+pub(crate) fn sum(bytes: &[u8]) -> u32 {
+    checksum::crc32(checksum::SEED, bytes)
+}
+
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
     let Some(content) = superblock::content(peek)? else { return Ok(None) };
     let state = match open(peek) {

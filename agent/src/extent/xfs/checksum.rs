@@ -8,7 +8,7 @@ use super::super::bytes::Fields;
 use super::super::error::believe;
 
 /// CRC-32C of `bytes` with the little-endian sum at `at` taken as zero, continued over nothing else.
-pub(super) fn sum(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn sum(bytes: &[u8], at: usize) -> u32 {
     let (before, rest) = bytes.split_at(at.min(bytes.len()));
     let crc = crc32c::crc32c_append(crc32c::crc32c(before), &[0; 4]);
     crc32c::crc32c_append(crc, rest.get(4..).unwrap_or_default())

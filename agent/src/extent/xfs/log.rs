@@ -69,6 +69,36 @@ fn cycle(block: &[u8]) -> u32 {
 /// # Errors
 /// A doubt where something waits to be replayed, or the log contradicts itself.
 pub(super) fn clean_head(part: &dyn ReadAt, geometry: &Geometry) -> Result<Lsn, ExtentError> {
+    Ok(closed(part, geometry)?.head)
+}
+
+/// The headers of unmount records by which the kernel finds the end of the log, as those of a file system with another
+/// `uuid`, and where they lie, in bytes from the start of the partition. All other records are behind it and never read.
+///
+/// # Errors
+/// As [`clean_head`].
+pub(super) fn renamed(
+    part: &dyn ReadAt,
+    geometry: &Geometry,
+    uuid: [u8; 16],
+) -> Result<Vec<(u64, Vec<u8>)>, ExtentError> {
+    let closed = closed(part, geometry)?;
+    let header = |&end: &u64| {
+        let (at, header) = record::renamed(&closed.ring, end, uuid)?;
+        Ok((closed.ring.start + at * BLOCK as u64, header))
+    };
+    closed.ends.iter().map(header).collect()
+}
+
+/// A log with nothing to replay.
+struct Closed<'a> {
+    ring: Ring<'a>,
+    head: Lsn,
+    /// Ends of the unmount records that say so.
+    ends: Vec<u64>,
+}
+
+fn closed<'a>(part: &'a dyn ReadAt, geometry: &'a Geometry) -> Result<Closed<'a>, ExtentError> {
     let start = geometry.at(geometry.log_ag, geometry.log.start);
     let len = (geometry.log.end - geometry.log.start) * geometry.block / BLOCK as u64;
     let mut ring = Ring { part, geometry, start, len, first: 0, last: 0 };
@@ -81,14 +111,15 @@ pub(super) fn clean_head(part: &dyn ReadAt, geometry: &Geometry) -> Result<Lsn, 
         "log starts with cycle {first} and ends with {last}, {} expected",
         first - 1
     );
-    if let Some(head) = ring.formatted()? {
-        return Ok(head);
+    if let Some(end) = ring.formatted()? {
+        return Ok(Closed { ring, head: Lsn { cycle: first, block: 0 }, ends: vec![end, 0] });
     }
     let head = if first == last { len } else { ring.boundary()? };
     ring.check_around(head)?;
     record::check_last(&ring, head)?;
     let block = u32::try_from(head % len).unwrap_or(u32::MAX);
-    Ok(Lsn { cycle: if head == len { first.wrapping_add(1) } else { first }, block })
+    let lsn = Lsn { cycle: if head == len { first.wrapping_add(1) } else { first }, block };
+    Ok(Closed { ring, head: lsn, ends: vec![head] })
 }
 
 impl Ring<'_> {
@@ -119,8 +150,8 @@ impl Ring<'_> {
 
     /// The head of a log that `xfs_db` or `xfs_repair` wrote anew and no kernel has used since: an unmount record at its
     /// start, zeros behind it, and then unmount records of the cycle before, of which the last one ends at the start:
-    /// there the kernel sees both head and tail.
-    fn formatted(&self) -> Result<Option<Lsn>, ExtentError> {
+    /// there the kernel sees both head and tail. Where the record at the start ends.
+    fn formatted(&self) -> Result<Option<u64>, ExtentError> {
         let end = record::blocks(self, &self.read(0, 1)?).filter(|end| *end < self.len / 2);
         let Some(end) = end.filter(|_| self.last != 0) else { return Ok(None) };
         if cycle(&self.read(end, 1)?) != 0 {
@@ -137,7 +168,7 @@ impl Ring<'_> {
             believe!(found == expected, "it needs recovery: log block {block} has cycle {found}, {expected} expected");
         }
         record::check_last(self, 0)?;
-        Ok(Some(Lsn { cycle: self.first, block: 0 }))
+        Ok(Some(end))
     }
 
     /// The first block of the last block's cycle, by halving.

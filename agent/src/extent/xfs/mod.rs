@@ -17,10 +17,21 @@ use super::error::believe;
 use super::map::{Content, Layout, Part, Pieces};
 use super::peek::Peek;
 use crate::disk::source::ReadAt;
+pub(crate) use checksum::sum;
 use geometry::Geometry;
 use log::Lsn;
 use std::sync::Arc;
 use superblock::Superblock;
+
+/// The headers in the log that name the file system, with another `uuid`, and where they lie in bytes.
+///
+/// # Errors
+/// A doubt unless the log was closed by an unmount; [`ExtentError::Read`] from the device.
+pub(crate) fn renamed_log(part: &dyn ReadAt, uuid: [u8; 16]) -> Result<Vec<(u64, Vec<u8>)>, ExtentError> {
+    let raw = Peek::new(part)?.bytes(0, superblock::LEN)?.unwrap_or_default();
+    let superblock = Superblock::new(raw).ok_or_else(|| ExtentError::doubt("superblock has no magic"))?;
+    log::renamed(part, &Geometry::read(part, &superblock)?, uuid)
+}
 
 pub(super) fn recognise(peek: &Peek<'_>) -> Result<Option<Content>, ExtentError> {
     let Some(raw) = peek.bytes(0, superblock::LEN)? else { return Ok(None) };

@@ -107,21 +107,48 @@ fn check_header(ring: &Ring<'_>, fields: Fields<'_>, at: u64, head: u64) -> Resu
     Ok(headers)
 }
 
+/// The header of the last record before `head` as a file system of another `uuid` has it, and its block in the ring.
+///
+/// # Errors
+/// A doubt unless it is the record of an unmount.
+pub(super) fn renamed(ring: &Ring<'_>, head: u64, uuid: [u8; 16]) -> Result<(u64, Vec<u8>), ExtentError> {
+    check_last(ring, head)?;
+    let mut record = last(ring, head)?;
+    let at = ring.before(head, (record.len() / BLOCK) as u64);
+    let headers = in_memory(header_blocks(ring, Fields(&record)))?;
+    let len = in_memory(u64::from(Fields(&record).be32(12)))?;
+    let stored = Fields(&record).le32(SUM_AT);
+    // Which of the two it is was decided by the kernel that wrote it.
+    let which = sums(&record, headers, len)?.iter().position(|sum| *sum == stored);
+    record[304..320].copy_from_slice(&uuid);
+    if let Some(which) = which.filter(|_| stored != 0) {
+        let sum = sums(&record, headers, len)?[which];
+        record[SUM_AT..SUM_AT + 4].copy_from_slice(&sum.to_le_bytes());
+    }
+    record.truncate(BLOCK);
+    Ok((at, record))
+}
+
 /// The header up to the padding, which 32-bit kernels leave out, as many more headers as the data needs (not as there
-/// are), then `len` bytes of data. mkfs and `xfs_repair` write no sum.
+/// are), then `len` bytes of data.
+fn sums(record: &[u8], headers: usize, len: usize) -> Result<[u32; 2], ExtentError> {
+    let needed = (len as u64).div_ceil(PER_HEADER);
+    let more = record.chunks_exact(BLOCK).take(headers).skip(1).take(in_memory(needed)?.saturating_sub(1));
+    let data = Fields(record).bytes(headers * BLOCK, len);
+    Ok([328, 324].map(|end| {
+        let sum = checksum::sum(Fields(record).bytes(0, end), SUM_AT);
+        let sum = more.clone().fold(sum, |sum, header| crc32c::crc32c_append(sum, &header[..260]));
+        crc32c::crc32c_append(sum, data)
+    }))
+}
+
+/// mkfs and `xfs_repair` write no sum.
 fn check_sum(record: &[u8], headers: usize, len: usize, at: u64) -> Result<(), ExtentError> {
     let stored = Fields(record).le32(SUM_AT);
     if stored == 0 {
         return Ok(());
     }
-    let needed = (len as u64).div_ceil(PER_HEADER);
-    let more = record.chunks_exact(BLOCK).take(headers).skip(1).take(in_memory(needed)?.saturating_sub(1));
-    let data = Fields(record).bytes(headers * BLOCK, len);
-    let [sum, other] = [328, 324].map(|end| {
-        let sum = checksum::sum(Fields(record).bytes(0, end), SUM_AT);
-        let sum = more.clone().fold(sum, |sum, header| crc32c::crc32c_append(sum, &header[..260]));
-        crc32c::crc32c_append(sum, data)
-    });
+    let [sum, other] = sums(record, headers, len)?;
     believe!(
         stored == sum || stored == other,
         "checksum of the log's last record at block {at} is {stored:#010x}, its bytes give {sum:#010x}"
