@@ -10,6 +10,18 @@ use serde::{Deserialize, Serialize};
 pub const CHANGES_MAX: usize = 4096;
 /// Longest path or sentence of a change, in bytes.
 pub const CHANGE_TEXT_MAX: usize = 4096;
+/// Largest file that declares a [`Layout`], in bytes.
+pub const LAYOUT_MAX: usize = 64 << 10;
+/// Most partitions of a [`Layout`].
+pub const LAYOUT_PARTITIONS_MAX: usize = 256;
+/// Largest [`Booted`] as JSON, in bytes.
+pub const BOOTED_MAX: usize = 32 << 10;
+/// Most addresses of a [`Booted`].
+pub const ADDRESSES_MAX: usize = 64;
+/// Most SSH host keys of a [`Booted`].
+pub const SSH_KEYS_MAX: usize = 16;
+/// Longest word of a [`Booted`], in characters.
+pub const BOOTED_TEXT_MAX: usize = 256;
 
 /// What shall be done beyond the copy. The default is nothing: byte for byte the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +83,110 @@ pub struct LayoutPartition {
     pub size: String,
 }
 
+impl Size {
+    /// Partitions stay as they were.
+    #[must_use]
+    pub const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    /// In one word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Fill => "fill",
+            Self::Layout(_) => "layout",
+        }
+    }
+}
+
+impl Layout {
+    /// Reads the TOML of a `--layout FILE`: one `[[partitions]]` for each.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn from_toml(text: &str) -> Result<Self, String> {
+        if text.len() > LAYOUT_MAX {
+            return Err(format!("layout has {} bytes, {LAYOUT_MAX} are allowed", text.len()));
+        }
+        let layout: Self = toml::from_str(text).map_err(|error| format!("reading layout as TOML: {error}"))?;
+        layout.check().map(|()| layout)
+    }
+
+    /// Its bounds; whether it fits a disk is another question.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let count = self.partitions.len();
+        if !(1..=LAYOUT_PARTITIONS_MAX).contains(&count) {
+            return Err(format!("layout names {count} partitions, 1 to {LAYOUT_PARTITIONS_MAX} are allowed"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for LayoutPartition { disk, number, size } in &self.partitions {
+            if !seen.insert((*disk, *number)) {
+                return Err(format!("layout names partition {number} of disk {disk} twice"));
+            }
+            if size.is_empty() || size.len() > 32 {
+                return Err(format!("size of partition {number} of disk {disk} has {} bytes, 1 to 32 are allowed", size.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a call of the clone, where an operator wants it to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootCall {
+    /// It is noted when it comes.
+    Noted,
+    /// The job waits for it, and fails without it.
+    Awaited,
+}
+
+/// A check of a plan that an operator can overrule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// Whether the image would boot on the machine.
+    BootCheck,
+}
+
+/// What an order beyond the copy comes to, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Becomes {
+    /// The name that it gets, if it gets one.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// It gets an identity.
+    pub identity: bool,
+    /// It gets new UUIDs.
+    pub new_uuids: bool,
+    /// `keep`, `fill` or `layout`.
+    pub size: String,
+    /// It calls the server when it has booted.
+    pub first_boot: bool,
+}
+
+impl Becomes {
+    /// In words; none for a plain copy.
+    #[must_use]
+    pub fn of(adapt: &Adapt, calls: bool) -> Option<Self> {
+        if adapt.is_nothing() && !calls {
+            return None;
+        }
+        Some(Self {
+            hostname: adapt.identity.as_ref().and_then(|identity| identity.hostname.clone()),
+            identity: adapt.identity.is_some(),
+            new_uuids: adapt.new_uuids,
+            size: adapt.size.word().to_owned(),
+            first_boot: calls || adapt.first_boot.is_some(),
+        })
+    }
+}
+
 /// How a clone says that it has booted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +221,19 @@ pub struct Booted {
     pub ssh_keys: Vec<String>,
 }
 
+/// A call of a clone that came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSeen {
+    /// RFC 3339.
+    pub at: String,
+    /// The job that made the clone.
+    pub job: u64,
+    /// From where.
+    pub peer: String,
+    /// What it said.
+    pub booted: Booted,
+}
+
 /// What was done beyond the copy, in a receipt. The proof covers the data before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,4 +257,36 @@ pub struct Change {
     pub what: String,
     /// What became of it, for people. Never a secret: files with keys say only that they are new.
     pub how: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_is_read_and_what_is_wrong_in_it_is_said() {
+        let good = "[[partitions]]\nnumber = 1\nsize = \"12GiB\"\n[[partitions]]\ndisk = 1\nnumber = 1\nsize = \"rest\"\n";
+        let layout = Layout::from_toml(good).unwrap();
+        assert_eq!((layout.partitions.len(), layout.partitions[1].disk), (2, 1));
+        let twice = "[[partitions]]\nnumber = 1\nsize = \"1\"\n[[partitions]]\nnumber = 1\nsize = \"2\"\n";
+        for (bad, words) in [
+            ("", "partitions"),
+            ("partitions = []", "0 partitions"),
+            (twice, "twice"),
+            ("[[partitions]]\nnumber = 1\nsize = \"\"\n", "0 bytes"),
+            ("[[partitions]]\nnumber = 1\nsize = \"1\"\nlabel = \"x\"\n", "label"),
+        ] {
+            let refused = Layout::from_toml(bad).unwrap_err();
+            assert!(refused.contains(words), "{bad}: {refused}");
+        }
+        assert!(Layout::from_toml(&" ".repeat(LAYOUT_MAX + 1)).unwrap_err().contains("are allowed"));
+    }
+
+    #[test]
+    fn what_a_machine_becomes_is_nothing_for_a_plain_copy() {
+        assert_eq!(Becomes::of(&Adapt::default(), false), None);
+        let adapt = Adapt { size: Size::Fill, ..Adapt::default() };
+        let becomes = Becomes::of(&adapt, true).unwrap();
+        assert_eq!((becomes.size.as_str(), becomes.first_boot, becomes.identity), ("fill", true, false));
+    }
 }
