@@ -79,6 +79,7 @@ fn disk(name: &str, serial: Option<&str>, against: Option<&str>) -> Found {
         serial: serial.map(str::to_owned),
         wwn: None,
         transport: None,
+        controllers: Vec::new(),
         holds: None,
         against: against.map(str::to_owned),
     }
