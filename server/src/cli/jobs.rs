@@ -3,8 +3,8 @@
 //! In: their options. Out: the plan, then jobs; what the server answers about them.
 //! Promise: nothing is begun before a person, or `--yes`, has agreed to exactly the plan that the server carries out.
 
-use super::args::tags::{Awaited, SizeWord};
 use super::args::fleet::{Capture, Clone as CloneArgs, Inventory, JobAction, JobLs, Restore};
+use super::args::tags::{Awaited, SizeWord};
 use super::show::{bytes, json, table};
 use super::tags::text_of;
 use super::watch;
@@ -15,8 +15,8 @@ use ramet_wire::adapt::{Becomes, BootCall, BootSeen, LAYOUT_MAX, Layout, Size};
 use ramet_wire::jobs::{
     AddJobs, Expect, JobDetail, JobInfo, JobKind, JobOptions, JobState, Plan, PlannedMachine, Seen,
 };
-use std::path::Path;
 use std::io::{BufRead, IsTerminal, Write as _};
+use std::path::Path;
 
 /// What all commands that give work have in common.
 struct Asked {

@@ -6,10 +6,10 @@
 use super::jobs::{self, Now};
 use super::tokens::{self, TokenRow};
 use super::{audit, machines};
+use ramet_wire::ImageGlob;
 use ramet_wire::adapt::{BootSeen, Booted};
 use ramet_wire::api::Scope;
 use ramet_wire::jobs::{JobState, Seen};
-use ramet_wire::ImageGlob;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Doubles of a machine that are noted.

@@ -88,8 +88,7 @@ pub fn insert(step: &Connection, job: &NewJob, now: i64) -> rusqlite::Result<i64
 /// SQLite's, and for an order that this version does not know.
 pub fn adapt_of(connection: &Connection, id: i64) -> rusqlite::Result<Option<Adapt>> {
     let sql = "SELECT adapt FROM jobs WHERE id = ?1";
-    let text: Option<Option<String>> =
-        connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+    let text: Option<Option<String>> = connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
     let odd = |_| rusqlite::Error::InvalidColumnType(0, "adapt".to_owned(), rusqlite::types::Type::Text);
     text.flatten().map(|text| serde_json::from_str(&text).map_err(odd)).transpose()
 }
@@ -342,13 +341,7 @@ pub fn try_over(
 ///
 /// # Errors
 /// SQLite's.
-pub fn run_ended(
-    tx: &Connection,
-    run: &str,
-    adapted: Option<&Adapted>,
-    grace: i64,
-    now: Now,
-) -> rusqlite::Result<()> {
+pub fn run_ended(tx: &Connection, run: &str, adapted: Option<&Adapted>, grace: i64, now: Now) -> rusqlite::Result<()> {
     let sql = "SELECT job, action, state, error, image, version, receipt IS NOT NULL FROM runs WHERE id = ?1 AND job IS NOT NULL";
     type Row = (i64, String, String, String, String, Option<String>, bool);
     let found: Option<Row> = tx

@@ -126,7 +126,9 @@ async fn by_token(app: &App, callers: &[Caller], id: String, hash: [u8; 32]) -> 
     }
     if callers.contains(&Caller::FirstBoot) && row.scopes == [Scope::FirstBoot] {
         let used = row.used > 0;
-        return if used { Err(Refusal::unknown("the token was for one call, and had it")) } else {
+        return if used {
+            Err(Refusal::unknown("the token was for one call, and had it"))
+        } else {
             Ok(Principal::FirstBoot(Box::new(row)))
         };
     }

@@ -78,12 +78,7 @@ pub async fn orders(app: &Arc<App>, agent: &mut Agent, host: Option<&str>) -> Re
     })
 }
 
-async fn claimed(
-    app: &Arc<App>,
-    agent: &Agent,
-    host: Option<&str>,
-    report: Report,
-) -> Result<Claim, Refusal> {
+async fn claimed(app: &Arc<App>, agent: &Agent, host: Option<&str>, report: Report) -> Result<Claim, Refusal> {
     let ask = ask(app, agent, host, report)?;
     Ok(app.db.call("looking for a job", move |db| claim::claim(db, &ask)).await?)
 }

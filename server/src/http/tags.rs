@@ -55,10 +55,7 @@ pub async fn set(
 }
 
 /// `GET /v1/machines/{machine}/identity`.
-pub async fn identity(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-) -> Result<Json<MachineIdentity>, Refusal> {
+pub async fn identity(State(app): State<Arc<App>>, Path(name): Path<String>) -> Result<Json<MachineIdentity>, Refusal> {
     let id = resolve(&app, name).await?;
     let work = move |db: &mut Connection| {
         let Some(machine) = machines::find(db, id)? else { return Ok(None) };

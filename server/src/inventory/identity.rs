@@ -106,7 +106,9 @@ fn walk(value: &serde_json::Value, named: bool, found: &mut Vec<String>) {
         }
         Value::Array(all) => all.iter().for_each(|value| walk(value, named, found)),
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| walk(value, matches!(name.as_str(), "address" | "addresses"), found));
+            fields
+                .iter()
+                .for_each(|(name, value)| walk(value, matches!(name.as_str(), "address" | "addresses"), found));
         }
         _ => {}
     }

@@ -10,12 +10,15 @@ use crate::db::machines::{self, MachineRow};
 use crate::db::{DbError, identities};
 use crate::http::App;
 use crate::http::error::Refusal;
+use crate::inventory::disks;
 use crate::inventory::identity::{Claims, Layer, effective, vars};
 use crate::jobs::states::Event;
-use ramet_wire::adapt::{Adapt, Check};
-use ramet_wire::hardware::Hardware;
 use ramet_wire::ImageRef;
-use ramet_wire::jobs::{Cause, JobKind};
+use ramet_wire::adapt::{Adapt, Check};
+use ramet_wire::agents::DiskSeen;
+use ramet_wire::boot::{self, Answer, Target, Verdict};
+use ramet_wire::hardware::Hardware;
+use ramet_wire::jobs::{Cause, JobDisk, JobKind};
 use ramet_wire::manifest::Manifest;
 use rusqlite::{Connection, TransactionBehavior};
 use std::collections::HashMap;
@@ -75,8 +78,10 @@ fn judge(app: &App, mut parts: Vec<Part>, mut known: HashMap<usize, Known>) -> V
         }
         part.checked = asks(part) || part.options.ignore.contains(&Check::BootCheck);
         if asks(part) {
-            let answer = images.would_boot(app, part.image.as_ref(), &part.machine, hardware.as_ref());
-            part.refused = answer.no.map(|why| format!("{}: {why}; --ignore boot-check overrules it", part.machine.name));
+            let disks = Images::targets(part);
+            let answer = images.would_boot(app, part.image.as_ref(), &part.machine, hardware.as_ref(), &disks);
+            part.refused =
+                answer.no.map(|why| format!("{}: {why}; --ignore boot-check overrules it", part.machine.name));
             part.warnings.extend(answer.warnings);
         }
     }
@@ -108,7 +113,7 @@ struct WouldBoot {
     warnings: Vec<String>,
 }
 
-/// Manifests that were read for one plan.
+/// Manifests that were read for one plan; none for one that cannot be read, which other checks say.
 #[derive(Debug, Default)]
 struct Images(HashMap<String, Option<Manifest>>);
 
@@ -119,16 +124,33 @@ impl Images {
         image: Option<&ImageRef>,
         machine: &MachineRow,
         hardware: Option<&Hardware>,
+        disks: &[DiskSeen],
     ) -> WouldBoot {
         let Some(image) = image else { return WouldBoot::default() };
         let read = || Manifest::read(&app.store.manifest(image).ok()?.0).ok();
-        let manifest = self.0.entry(image.to_string()).or_insert_with(read);
-        manifest.as_ref().map(|manifest| would_boot(manifest, machine, hardware)).unwrap_or_default()
+        let Some(manifest) = self.0.entry(image.to_string()).or_insert_with(read) else { return WouldBoot::default() };
+        let target = Target { firmware: machine.source.firmware.as_deref(), hardware, disks };
+        let Verdict { answer, reasons } = boot::judge(manifest.boot.as_ref(), manifest, &target);
+        let why = reasons.join("; ");
+        match answer {
+            Answer::Yes => WouldBoot::default(),
+            Answer::No => WouldBoot { no: Some(format!("{image} would not boot: {why}")), warnings: Vec::new() },
+            Answer::Unknown => {
+                WouldBoot { no: None, warnings: vec![format!("whether {image} boots is not known: {why}")] }
+            }
+        }
+    }
+
+    /// The disks of a plan's machine that the image goes onto, by ordinal; none where they are not known.
+    fn targets(part: &Part) -> Vec<DiskSeen> {
+        let sizes = part.sizes.iter().flatten().map(|(ordinal, _)| (*ordinal, 0)).collect::<Vec<_>>();
+        let pairs = disks::choose(&sizes, &part.machine.disks, &part.options.disk).unwrap_or_default();
+        of_pairs(&part.machine, &pairs)
     }
 }
 
-fn would_boot(_manifest: &Manifest, _machine: &MachineRow, _hardware: Option<&Hardware>) -> WouldBoot {
-    WouldBoot::default()
+fn of_pairs(machine: &MachineRow, pairs: &[JobDisk]) -> Vec<DiskSeen> {
+    pairs.iter().map(|pair| disks::of(&machine.disks, pair).cloned()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Restores whose image was captured a moment ago: those that would not boot end before their machine is switched on.
@@ -156,7 +178,8 @@ pub(super) async fn check_queued(app: &Arc<App>) -> Result<(), DbError> {
         .blocking(move |app| {
             let mut images = Images::default();
             let ask = |(job, machine, hardware): (JobRow, MachineRow, Option<Hardware>)| {
-                let answer = images.would_boot(app, job.image_ref().as_ref(), &machine, hardware.as_ref());
+                let disks = of_pairs(&machine, &job.disks);
+                let answer = images.would_boot(app, job.image_ref().as_ref(), &machine, hardware.as_ref(), &disks);
                 (job, answer)
             };
             Ok::<_, Refusal>(all.into_iter().map(ask).collect::<Vec<_>>())

@@ -105,7 +105,15 @@ mod tests {
         let text = String::new;
         let call = FirstBoot { server: text(), key: Fingerprint([1; 32]), token: text() };
         keys("FirstBoot", &call);
-        keys("Adapt", Adapt { identity: Some(Box::default()), first_boot: Some(call), size: Size::Layout(Layout::default()), ..Adapt::default() });
+        keys(
+            "Adapt",
+            Adapt {
+                identity: Some(Box::default()),
+                first_boot: Some(call),
+                size: Size::Layout(Layout::default()),
+                ..Adapt::default()
+            },
+        );
         keys("Booted", Booted::default());
         keys("BootSeen", BootSeen { at: text(), job: 1, peer: text(), booted: Booted::default() });
         keys("Becomes", Becomes::default());

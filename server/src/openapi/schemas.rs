@@ -310,7 +310,12 @@ pub static SCHEMAS: &[Schema] = &[
 
 /// All messages, those of agents without a token too.
 pub fn all() -> impl Iterator<Item = &'static Schema> {
-    SCHEMAS.iter().chain(super::agents::SCHEMAS).chain(super::fleet::SCHEMAS).chain(super::beyond::SCHEMAS).chain(super::power::SCHEMAS)
+    SCHEMAS
+        .iter()
+        .chain(super::agents::SCHEMAS)
+        .chain(super::fleet::SCHEMAS)
+        .chain(super::beyond::SCHEMAS)
+        .chain(super::power::SCHEMAS)
 }
 
 impl Schema {

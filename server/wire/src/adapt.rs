@@ -129,7 +129,10 @@ impl Layout {
                 return Err(format!("layout names partition {number} of disk {disk} twice"));
             }
             if size.is_empty() || size.len() > 32 {
-                return Err(format!("size of partition {number} of disk {disk} has {} bytes, 1 to 32 are allowed", size.len()));
+                return Err(format!(
+                    "size of partition {number} of disk {disk} has {} bytes, 1 to 32 are allowed",
+                    size.len()
+                ));
             }
         }
         Ok(())
@@ -265,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_layout_is_read_and_what_is_wrong_in_it_is_said() {
-        let good = "[[partitions]]\nnumber = 1\nsize = \"12GiB\"\n[[partitions]]\ndisk = 1\nnumber = 1\nsize = \"rest\"\n";
+        let good =
+            "[[partitions]]\nnumber = 1\nsize = \"12GiB\"\n[[partitions]]\ndisk = 1\nnumber = 1\nsize = \"rest\"\n";
         let layout = Layout::from_toml(good).unwrap();
         assert_eq!((layout.partitions.len(), layout.partitions[1].disk), (2, 1));
         let twice = "[[partitions]]\nnumber = 1\nsize = \"1\"\n[[partitions]]\nnumber = 1\nsize = \"2\"\n";

@@ -567,7 +567,12 @@ mod tests {
         same(Seen::ALL, Seen::word);
         assert!(JobState::ALL.iter().all(|state| JobState::of(state.word()) == *state));
         assert_eq!(serde_json::from_str::<JobState>("\"levitating\"").unwrap(), JobState::Unknown);
-        assert!(Seen::Booted > Seen::Up && Seen::Up > Seen::AskedDisk && Seen::AskedDisk > Seen::Left && Seen::Left > Seen::Done);
+        assert!(
+            Seen::Booted > Seen::Up
+                && Seen::Up > Seen::AskedDisk
+                && Seen::AskedDisk > Seen::Left
+                && Seen::Left > Seen::Done
+        );
     }
 
     #[test]

@@ -339,7 +339,7 @@ pub enum RuleWhen {
 }
 
 /// `POST /v1/rules`: what happens by itself, once for each machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRule {
     /// When.

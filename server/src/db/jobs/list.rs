@@ -42,8 +42,7 @@ pub fn detail(connection: &Connection, id: i64) -> rusqlite::Result<Option<JobDe
     let events = events.collect::<rusqlite::Result<_>>()?;
     let adapt = super::adapt_of(connection, id)?.unwrap_or_default();
     let sql = "SELECT booted FROM jobs WHERE id = ?1";
-    let booted =
-        connection.prepare_cached(sql)?.query_row([id], |row| crate::db::machines::booted(row, 0))?;
+    let booted = connection.prepare_cached(sql)?.query_row([id], |row| crate::db::machines::booted(row, 0))?;
     let job = job.to_wire();
     let becomes = Becomes::of(&adapt, job.first_boot.is_some());
     Ok(Some(JobDetail { job, parts: parts.iter().map(JobRow::to_wire).collect(), becomes, booted, events }))
