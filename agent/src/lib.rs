@@ -12,6 +12,7 @@ pub mod chunk;
 pub mod cli;
 pub mod disk;
 pub mod extent;
+pub mod firstboot;
 pub mod hardware;
 pub mod init;
 pub mod inspect;

@@ -148,6 +148,10 @@ pub struct Limits {
     pub leave_wait: Duration,
     /// For what a job expects.
     pub expect_wait: Duration,
+    /// For a clone's first boot, where a job waits for it and its operator says nothing else.
+    pub boot_wait: Duration,
+    /// How long a clone may call that it has booted.
+    pub first_boot_life: Duration,
     /// Between two looks at power that is not yet as it should be.
     pub look_pause: Duration,
     /// Between two questions whether machines are well.
@@ -198,6 +202,8 @@ impl Default for Limits {
             settle: Duration::from_secs(2 * 60),
             leave_wait: Duration::from_secs(10 * 60),
             expect_wait: Duration::from_secs(10 * 60),
+            boot_wait: Duration::from_secs(15 * 60),
+            first_boot_life: Duration::from_secs(24 * 60 * 60),
             look_pause: Duration::from_secs(5),
             health_every: Duration::from_secs(60),
             collect: CollectOptions::default(),

@@ -31,6 +31,8 @@ pub enum Command {
     Restore(Restore),
     /// The booted agent's menu.
     Menu(Menu),
+    /// A clone's call.
+    FirstBoot(FirstBoot),
     /// Shell completion.
     Completion(Completion),
 }
@@ -181,6 +183,15 @@ pub struct Menu {
     /// file with the arguments clone.* as ramet.conf of a boot medium has them
     #[argh(option)]
     pub conf: Option<String>,
+}
+
+/// Tell the server once that this clone has booted, then remove what a restore left for that; its unit runs this.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "first-boot")]
+pub struct FirstBoot {
+    /// file with server, key and token, JSON
+    #[argh(option)]
+    pub conf: String,
 }
 
 /// Print a completion script for a shell.

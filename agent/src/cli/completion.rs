@@ -7,7 +7,7 @@ use super::args::Args;
 use super::{Exit, usage};
 use argh::FromArgs;
 
-const COMMANDS: [&str; 5] = ["inspect", "capture", "restore", "menu", "completion"];
+const COMMANDS: [&str; 6] = ["inspect", "capture", "restore", "menu", "first-boot", "completion"];
 
 pub(super) fn run(shell: &str) -> Exit {
     match script(shell) {

@@ -7,6 +7,7 @@ pub mod args;
 mod capture;
 mod completion;
 mod door;
+mod first_boot;
 mod inspect;
 mod menu;
 mod restore;
@@ -58,6 +59,7 @@ pub fn run(args: Vec<String>) -> Exit {
         Some(Command::Capture(capture)) => capture::run(&capture),
         Some(Command::Restore(restore)) => restore::run(&restore),
         Some(Command::Menu(menu)) => menu::run(&menu),
+        Some(Command::FirstBoot(first_boot)) => first_boot::run(&first_boot),
         Some(Command::Completion(completion)) => completion::run(&completion.shell),
         None => usage("no command given; try --help"),
     }

@@ -20,7 +20,7 @@ use crate::transfer::client::Limits;
 use crate::transfer::http::{Address, Http};
 use crate::transfer::{Downstream, TransferError, Upstream};
 use crate::write::Plan;
-use ramet_wire::adapt::Adapt;
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::Action;
 use ramet_wire::receipt::Proof;
 use ramet_wire::settings::{DiskChoice, Timeouts};
@@ -193,10 +193,25 @@ pub fn restore(order: &RestoreOrder, here: &Here, front: &dyn Front) -> Result<S
     match watched(here, front, &beat, run)? {
         Restored::Restored(outcome) => {
             outcome.plan.warnings.iter().for_each(|warning| front.say(&format!("warning of the capture: {warning}")));
-            Ok(said(&outcome))
+            let words = said(&outcome);
+            match without_identity(&order.adapt, outcome.receipt.adapted.as_ref()) {
+                None => Ok(words),
+                // It would start as its source's double: it stays, with its message.
+                Some(why) => {
+                    let words = format!("{words}, without identity: {why}; do not start it beside its source");
+                    Err(Stop { words, exit: Exit::Failed, then: None })
+                }
+            }
         }
         Restored::Planned(plan) => Ok(format!("planned {}", plan.image)),
     }
+}
+
+/// Why the disk holds a plain copy although an identity was ordered.
+fn without_identity(adapt: &Adapt, adapted: Option<&Adapted>) -> Option<String> {
+    let missing = adapt.identity.is_some() && adapted.is_none_or(|adapted| !adapted.identity);
+    let why = || adapted.and_then(|adapted| adapted.without.clone()).unwrap_or_else(|| "nothing applied it".to_owned());
+    missing.then(why)
 }
 
 /// The step in which a restore writes.
@@ -214,8 +229,11 @@ fn said(outcome: &Outcome) -> String {
     };
     let signed = if outcome.signed.is_some() { ", receipt signed by the server" } else { "" };
     let (image, seconds) = (&outcome.plan.image, outcome.seconds);
+    let changes = outcome.receipt.adapted.as_ref().map_or(0, |adapted| adapted.changes.len());
+    let changed = if changes == 0 { String::new() } else { format!(", {changes} changes for this machine") };
     format!(
-        "restored {image} onto {} in {seconds:.0} s: {written} written, {kept} were there already, {proof}{signed}",
+        "restored {image} onto {} in {seconds:.0} s: {written} written, {kept} were there already, \
+         {proof}{changed}{signed}",
         disks.join(", ")
     )
 }
@@ -300,4 +318,21 @@ fn watched<T>(here: &Here, front: &dyn Front, beat: &(dyn Fn(&Snapshot) + Sync),
         let _ = ticker.join();
         done
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ramet_wire::identity::Identity;
+
+    #[test]
+    fn an_identity_that_was_ordered_and_not_applied_is_said_and_nothing_else_is() {
+        let ordered = Adapt { identity: Some(Box::new(Identity::default())), ..Adapt::default() };
+        let done = Adapted { identity: true, ..Adapted::default() };
+        let not = Adapted { without: Some("no system that is known".to_owned()), ..Adapted::default() };
+        assert_eq!(without_identity(&Adapt::default(), None), None);
+        assert_eq!(without_identity(&ordered, Some(&done)), None);
+        assert_eq!(without_identity(&ordered, Some(&not)).as_deref(), Some("no system that is known"));
+        assert!(without_identity(&ordered, None).is_some());
+    }
 }

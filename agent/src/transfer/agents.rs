@@ -7,6 +7,7 @@ use super::TransferError;
 use super::client::{Ask, Client, Limits};
 use super::http::{Address, JSON, post, post_raw, read_json};
 use ramet_wire::Fingerprint;
+use ramet_wire::adapt::Booted;
 use ramet_wire::agents::{EnterPin, Hello, Orders, PinAccepted};
 use ramet_wire::api::{ImageInfo, ServerVersion};
 use ramet_wire::jobs::{JobBeat, JobLeaving, JobWord};
@@ -87,6 +88,14 @@ impl Desk {
     /// [`TransferError`].
     pub fn leave(&self, leaving: &JobLeaving) -> Result<(), TransferError> {
         post_raw(&self.client, "leaving the job", "/v1/jobs/current/leaving", leaving, true).map(drop)
+    }
+
+    /// A clone says who it is, with the token of its first boot.
+    ///
+    /// # Errors
+    /// [`TransferError::Answer`] of kind `Refused` where the token is good for nothing more.
+    pub fn booted(&self, booted: &Booted) -> Result<(), TransferError> {
+        post_raw(&self.client, "saying that this machine has booted", "/v1/first-boot", booted, true).map(drop)
     }
 
     /// Exchanges a PIN for a token.

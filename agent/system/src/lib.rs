@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod boot;
 pub mod os;
 pub mod refer;
+pub mod first_boot;
 pub mod root;
 #[cfg(test)]
 mod testing;

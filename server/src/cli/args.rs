@@ -48,6 +48,8 @@ pub enum Command {
     Power(power::Power),
     /// The inventory.
     Machine(fleet::Machine),
+    /// Who the clones of tagged machines are.
+    Tag(tags::Tag),
     /// What happens by itself.
     Rule(fleet::Rule),
     /// Disks into an image.
@@ -196,6 +198,7 @@ macro_rules! group {
 pub mod boot;
 pub mod fleet;
 pub mod power;
+pub mod tags;
 
 group!(
     /// make, list and remove tokens

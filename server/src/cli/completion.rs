@@ -95,12 +95,33 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
             "--network-first",
             "--health",
             "--note",
+            "--identity",
+            "--no-identity",
         ],
     ),
     ("machine tag", &["--add", "--remove"]),
+    ("machine identity", &[]),
+    ("tag ls", &[]),
+    ("tag show", &[]),
+    ("tag set", &["--identity", "--no-identity"]),
     (
         "rule add",
-        &["--when", "--subnet", "--match", "--accept", "--tag", "--restore", "--last", "--wipe-existing", "--then"],
+        &[
+            "--when",
+            "--subnet",
+            "--match",
+            "--accept",
+            "--tag",
+            "--restore",
+            "--last",
+            "--wipe-existing",
+            "--then",
+            "--no-identity",
+            "--new-uuids",
+            "--size",
+            "--first-boot",
+            "--ignore",
+        ],
     ),
     ("rule ls", &[]),
     ("rule rm", &[]),
@@ -114,6 +135,13 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
             "--force-off",
             "--blank-only",
             "--then",
+            "--no-identity",
+            "--new-uuids",
+            "--size",
+            "--layout",
+            "--first-boot",
+            "--boot-limit",
+            "--ignore",
             "--expect",
             "--tries",
             "--disk",
@@ -132,6 +160,13 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
             "--hard-off",
             "--blank-only",
             "--then",
+            "--no-identity",
+            "--new-uuids",
+            "--size",
+            "--layout",
+            "--first-boot",
+            "--boot-limit",
+            "--ignore",
             "--expect",
             "--tries",
             "--disk",
@@ -195,7 +230,7 @@ fn bash() -> String {
     cases.push_str(&format!("    *) words=\"{} --version --help\" ;;\n", firsts().join(" ")));
     format!(
         "_ramet() {{\n  local words line=\"${{COMP_WORDS[*]:1:COMP_CWORD-1}}\"\n  case \"$line\" in\n{cases}  esac\n  \
-         case \"${{COMP_WORDS[COMP_CWORD-1]}}\" in --state|--restore|--token-file|--tftp-root|install|backup) \
+         case \"${{COMP_WORDS[COMP_CWORD-1]}}\" in --state|--restore|--token-file|--tftp-root|--identity|--layout|install|backup) \
          COMPREPLY=($(compgen -f -- \"${{COMP_WORDS[COMP_CWORD]}}\")); return ;; esac\n  \
          COMPREPLY=($(compgen -W \"$words\" -- \"${{COMP_WORDS[COMP_CWORD]}}\"))\n}}\ncomplete -o filenames -F _ramet ramet\n"
     )

@@ -8,6 +8,7 @@ use super::show::{bytes, json, table};
 use super::{Fault, write};
 use crate::client::Operator;
 use crate::text::clean;
+use ramet_wire::adapt::{BootCall, Size};
 use ramet_wire::machines::{
     AcceptMachine, AddMachine, AddRule, AuditEvent, MachineDetail, MachineInfo, RuleInfo, SetMachine, SetMachines,
 };
@@ -57,6 +58,7 @@ pub(super) fn machine(action: MachineAction) -> Result<(), Fault> {
         }
         MachineAction::MachineSet(args) => set(&args),
         MachineAction::MachineTag(args) => tag(&args),
+        MachineAction::MachineIdentity(args) => super::tags::identity(&args),
     }
 }
 
@@ -166,10 +168,17 @@ fn described(detail: &MachineDetail) -> String {
     line("power", machine.power.as_deref().unwrap_or("manual"));
     line("health", &detail.health.as_ref().map(ToString::to_string).unwrap_or_default());
     if let Some(runs) = &machine.runs {
-        line("runs", &format!("{} since {} (run {})", runs.image, runs.since, runs.run));
+        let without = if runs.without_identity { ", without identity" } else { "" };
+        line("runs", &format!("{} since {} (run {}){without}", runs.image, runs.since, runs.run));
     }
     if let Some(job) = &machine.job {
         line("job", &format!("{}: {}, {}", job.id, job.kind, job.state));
+    }
+    if let Some(declared) = &detail.identity {
+        line("identity", &format!("declared by {} at {}, {} bytes", declared.by, declared.at, declared.toml.len()));
+    }
+    if let Some(seen) = &machine.booted {
+        super::jobs::boot_lines(seen, |name, value| line(name, &value));
     }
     line("first seen", &detail.first_seen);
     line("last seen", machine.seen.as_deref().unwrap_or_default());
@@ -233,6 +242,7 @@ fn set(args: &MachineSet) -> Result<(), Fault> {
         network_first: side(args.network_first),
         health: or_none(&args.health),
         note: args.note.clone(),
+        identity: super::tags::declared(args.identity.as_deref(), args.no_identity)?,
         ..SetMachine::default()
     };
     if set == SetMachine::default() {
@@ -295,6 +305,11 @@ fn add_rule(args: &RuleAdd) -> Result<(), Fault> {
         last: args.last,
         wipe_existing: args.wipe_existing,
         then: args.then.map(|then| then.0),
+        identity: args.no_identity.then_some(false),
+        new_uuids: args.new_uuids,
+        size: args.size.map(Size::from).unwrap_or_default(),
+        first_boot: args.first_boot.then_some(BootCall::Noted),
+        ignore: args.ignore.iter().map(|check| check.0).collect(),
     };
     let added = args.reach().operator()?.add_rule(&rule)?;
     if args.json { json(&added) } else { write(&format!("{}\n", added.id)) }
@@ -312,8 +327,17 @@ fn rules_table(rules: &[RuleInfo]) -> String {
         if rule.last {
             does.push("restore what ran last".to_owned());
         }
-        if rule.wipe_existing {
-            does.push("wipe what exists".to_owned());
+        for (is, word) in [
+            (rule.wipe_existing, "wipe what exists"),
+            (rule.identity == Some(false), "plain copy"),
+            (rule.new_uuids, "new UUIDs"),
+            (!rule.size.is_keep(), "fill the disk"),
+            (rule.first_boot.is_some(), "call"),
+            (!rule.ignore.is_empty(), "ignore boot-check"),
+        ] {
+            if is {
+                does.push(word.to_owned());
+            }
         }
         vec![
             info.id.to_string(),

@@ -12,6 +12,7 @@ mod power;
 mod reach;
 mod serve;
 mod show;
+mod tags;
 mod watch;
 
 use crate::client::ClientError;
@@ -123,6 +124,7 @@ fn run(args: Args) -> Result<(), Fault> {
         Command::Pin(pin) => boot::pin(pin.action),
         Command::Power(power) => power::power(power.action),
         Command::Machine(machine) => fleet::machine(machine.action),
+        Command::Tag(tag) => tags::tag(tag.action),
         Command::Rule(rule) => fleet::rule(rule.action),
         Command::Audit(args) => fleet::audit(&args),
         Command::Capture(args) => jobs::capture(&args),

@@ -7,9 +7,10 @@ use super::{ClientError, Operator, read_json, refused, shape};
 use crate::text::clean;
 use ramet_wire::jobs::{AddJobs, JobDetail, JobInfo, Plan};
 use ramet_wire::machines::{
-    AcceptMachine, AddMachine, AddRule, AuditEvent, Changed, MachineDetail, MachineInfo, RuleInfo, SetMachine,
+    AcceptMachine, AddMachine, AddRule, AuditEvent, Changed, Label, MachineDetail, MachineInfo, RuleInfo, SetMachine,
     SetMachines,
 };
+use ramet_wire::tags::{MachineIdentity, SetTag, TagDetail, TagInfo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -75,6 +76,39 @@ impl Operator {
     /// [`ClientError`].
     pub fn set_machines(&self, set: &SetMachines) -> Result<Changed, ClientError> {
         self.put("setting machines", "/v1/machines", set)
+    }
+
+    /// Who the next clone on a machine would be.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn identity(&self, machine: &str) -> Result<MachineIdentity, ClientError> {
+        let what = format!("reading the identity for machine {}", clean(machine, 64));
+        self.get(&what, &path(&what, machine, "/identity")?)
+    }
+
+    /// All tags.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tags(&self) -> Result<Vec<TagInfo>, ClientError> {
+        self.get("listing tags", "/v1/tags")
+    }
+
+    /// One tag with what is declared for it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tag(&self, tag: &Label) -> Result<TagDetail, ClientError> {
+        self.get(&format!("looking for tag {tag}"), &format!("/v1/tags/{tag}"))
+    }
+
+    /// Declares an identity for a tag.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set_tag(&self, tag: &Label, set: &SetTag) -> Result<TagDetail, ClientError> {
+        self.put(&format!("setting tag {tag}"), &format!("/v1/tags/{tag}"), set)
     }
 
     /// Makes a rule.

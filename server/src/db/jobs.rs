@@ -14,6 +14,7 @@ pub use rows::{JobRow, find, query};
 use super::machines;
 use crate::jobs::states::{Event, next};
 use crate::text::clean;
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::{Action, RunState};
 use ramet_wire::jobs::{Cause, JobDisk, JobKind, JobOptions, JobState, Seen};
 use ramet_wire::{ImageName, ImageRef};
@@ -39,6 +40,10 @@ pub struct NewJob {
     pub options: JobOptions,
     /// Which disks.
     pub disks: Vec<JobDisk>,
+    /// What its machine becomes beyond the copy, without its token.
+    pub adapt: Adapt,
+    /// Whether its image would boot was asked, or is not to be.
+    pub checked: bool,
     /// Tries in all.
     pub tries: u32,
     /// Who asked for it.
@@ -52,8 +57,8 @@ pub struct NewJob {
 pub fn insert(step: &Connection, job: &NewJob, now: i64) -> rusqlite::Result<i64> {
     let sql =
         "INSERT INTO jobs (parent, after, kind, machine, name, rack, image, version, options, disks, state, tries,
-               by, created, since) VALUES (?1, ?2, ?3, ?4, (SELECT name FROM machines WHERE id = ?4),
-               (SELECT rack FROM machines WHERE id = ?4), ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?11, ?11)";
+               by, created, since, adapt, checked) VALUES (?1, ?2, ?3, ?4, (SELECT name FROM machines WHERE id = ?4),
+               (SELECT rack FROM machines WHERE id = ?4), ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?11, ?11, ?12, ?13)";
     step.execute(
         sql,
         params![
@@ -67,12 +72,42 @@ pub fn insert(step: &Connection, job: &NewJob, now: i64) -> rusqlite::Result<i64
             json(&job.disks),
             job.tries,
             job.by,
-            now
+            now,
+            (!job.adapt.is_nothing()).then(|| json(&job.adapt)),
+            job.checked
         ],
     )?;
     let id = step.last_insert_rowid();
     note(step, id, JobState::Queued, "asked", &format!("by {}", job.by), now)?;
     Ok(id)
+}
+
+/// What its machine becomes beyond the copy, without its token; none: a plain copy.
+///
+/// # Errors
+/// SQLite's, and for an order that this version does not know.
+pub fn adapt_of(connection: &Connection, id: i64) -> rusqlite::Result<Option<Adapt>> {
+    let sql = "SELECT adapt FROM jobs WHERE id = ?1";
+    let text: Option<Option<String>> = connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+    let odd = |_| rusqlite::Error::InvalidColumnType(0, "adapt".to_owned(), rusqlite::types::Type::Text);
+    text.flatten().map(|text| serde_json::from_str(&text).map_err(odd)).transpose()
+}
+
+/// Restores whose image is known and of which nobody has asked whether it would boot.
+///
+/// # Errors
+/// SQLite's.
+pub fn unchecked(connection: &Connection) -> rusqlite::Result<Vec<JobRow>> {
+    query(connection, "checked = 0 AND state = 'queued' AND version IS NOT NULL", [])
+}
+
+/// Somebody has asked; with what is to be known of it.
+///
+/// # Errors
+/// SQLite's.
+pub fn checked(tx: &Connection, job: &JobRow, words: &[String], now: Now) -> rusqlite::Result<()> {
+    tx.execute("UPDATE jobs SET checked = 1 WHERE id = ?1", [job.id])?;
+    words.iter().try_for_each(|words| note(tx, job.id, job.state, "boot-check", words, now.wall))
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> String {
@@ -167,7 +202,7 @@ pub fn step(
     match event {
         Event::Begin | Event::Here => {
             let sql = "UPDATE jobs SET try_now = try_now + 1, done = 0, total = 0, run = NULL, left_at = NULL,
-                       seen = 'nothing', approved = NULL WHERE id = ?1";
+                       seen = 'nothing', approved = NULL, booted = NULL WHERE id = ?1";
             step.execute(sql, [job.id])?;
         }
         Event::Off => {
@@ -209,6 +244,10 @@ const fn event_word(event: Event) -> &'static str {
 fn take_back(step: &Connection, job: &JobRow, why: &str, now: Now) -> rusqlite::Result<()> {
     if let Some(token) = &job.token {
         super::tokens::revoke(step, token)?;
+    }
+    // A clone whose restore is proven calls all the same, however its job ends.
+    if job.state != JobState::Leaving {
+        super::first_boot::take_back(step, job.id)?;
     }
     let sql = "UPDATE runs SET state = 'failed', error = ?2, ended = ?3 WHERE job = ?1 AND state = 'running'";
     step.prepare_cached(sql)?.execute((job.id, format!("job {}: {why}", job.id), now.wall))?;
@@ -302,7 +341,7 @@ pub fn try_over(
 ///
 /// # Errors
 /// SQLite's.
-pub fn run_ended(tx: &Connection, run: &str, grace: i64, now: Now) -> rusqlite::Result<()> {
+pub fn run_ended(tx: &Connection, run: &str, adapted: Option<&Adapted>, grace: i64, now: Now) -> rusqlite::Result<()> {
     let sql = "SELECT job, action, state, error, image, version, receipt IS NOT NULL FROM runs WHERE id = ?1 AND job IS NOT NULL";
     type Row = (i64, String, String, String, String, Option<String>, bool);
     let found: Option<Row> = tx
@@ -322,9 +361,16 @@ pub fn run_ended(tx: &Connection, run: &str, grace: i64, now: Now) -> rusqlite::
             tx.execute("UPDATE jobs SET version = ?2 WHERE after = ?1 AND ended IS NULL", (id, &version))?;
             if let Some(machine) = job.machine {
                 machines::runs_now(tx, machine, &format!("{image}@{version}"), run, now.wall)?;
+                if job.kind == JobKind::Restore {
+                    machines::forget_boot(tx, machine)?;
+                }
             }
             let words = if job.kind == JobKind::Capture { "the image is published" } else { "the receipt is accepted" };
             let job = JobRow { version: version.parse().ok(), ..job };
+            if let Some(said) = without_identity(tx, &job, adapted)? {
+                job.machine.map(|machine| machines::runs_without(tx, machine)).transpose()?;
+                return step(tx, &job, Event::Fail, &said, now).map(drop);
+            }
             step(tx, &job, Event::Done, &Said::plain(words), now).map(drop)
         }
         "unproven" => {
@@ -339,6 +385,28 @@ pub fn run_ended(tx: &Connection, run: &str, grace: i64, now: Now) -> rusqlite::
             tx.execute(sql, (id, clean(&error, MESSAGE_MAX), now.steady.saturating_add(grace))).map(drop)
         }
     }
+}
+
+/// The disk holds the image, and nothing says that the clone became what was ordered.
+fn without_identity(tx: &Connection, job: &JobRow, adapted: Option<&Adapted>) -> rusqlite::Result<Option<Said>> {
+    let Some(adapt) = adapt_of(tx, job.id)? else { return Ok(None) };
+    let done = match adapted {
+        Some(adapted) => adapted.identity || adapt.identity.is_none(),
+        None => adapt.identity.is_none() && !adapt.new_uuids,
+    };
+    if done {
+        return Ok(None);
+    }
+    let name = job.name.as_deref().unwrap_or("the machine");
+    let why = adapted.and_then(|adapted| adapted.without.clone());
+    let why = why.unwrap_or_else(|| "its agent does not say that it did it".to_owned());
+    let message = format!("{name} holds the image without identity: {}", crate::text::redact(&why));
+    let next = format!(
+        "do not start {name} beside its source; correct what is said, then ramet job retry {}, or restore with \
+         --no-identity",
+        job.id
+    );
+    Ok(Some(Said::bad(Cause::WithoutIdentity, message, next)))
 }
 
 /// A run was opened with the token of a job; false when that job does not wait for it any more.

@@ -8,10 +8,12 @@ mod list;
 mod report;
 
 pub use health::{note_health, to_ask};
+pub(super) use list::booted;
 pub use list::{all_accepted, detail, list, resolve, resolve_all};
 pub use report::{Report, Who, enrol, identify, refresh};
 
 use ramet_wire::agents::{DiskSeen, MACS_MAX};
+use ramet_wire::hardware::Hardware;
 use ramet_wire::machines::{AddMachine, Label, MachineState, SetMachine, TAGS_MAX};
 use ramet_wire::manifest::Source;
 use ramet_wire::settings::Mac;
@@ -39,8 +41,10 @@ pub struct MachineRow {
     pub source: Source,
     /// Its disks, as it reported them last.
     pub disks: Vec<DiskSeen>,
-    /// Tags.
+    /// Tags, ascending.
     pub tags: Vec<Label>,
+    /// Rack or circuit.
+    pub group: Option<String>,
     /// Restores are refused.
     pub protected: bool,
     /// A job's agent needs an operator's word.
@@ -55,6 +59,8 @@ pub struct MachineRow {
     pub runs_since: Option<i64>,
     /// By which run.
     pub runs_run: Option<String>,
+    /// It was to be a machine of its own, and is a plain copy.
+    pub runs_without: bool,
     /// When it was first heard of, or added.
     pub first_seen: i64,
 }
@@ -81,7 +87,8 @@ pub(super) fn odd(at: usize) -> rusqlite::Error {
 }
 
 const COLUMNS: &str = "id, name, state, uuid, source, disks, tags, protected, approve, network_first, runs_image,
-    runs_since, runs_run, first_seen, (SELECT kind FROM power_settings WHERE machine_id = machines.id)";
+    runs_since, runs_run, first_seen, (SELECT kind FROM power_settings WHERE machine_id = machines.id), rack,
+    runs_without";
 
 /// As it lies.
 #[must_use]
@@ -125,6 +132,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<MachineRow> {
         runs_run: row.get(12)?,
         first_seen: row.get(13)?,
         power: row.get(14)?,
+        group: row.get(15)?,
+        runs_without: row.get(16)?,
     })
 }
 
@@ -136,6 +145,17 @@ pub fn find(connection: &Connection, id: i64) -> rusqlite::Result<Option<Machine
     let sql = format!("SELECT {COLUMNS} FROM machines WHERE id = ?1");
     let found = connection.prepare_cached(&sql)?.query_row([id], read).optional()?;
     found.map(|row| Ok(MachineRow { macs: macs_of(connection, id)?, ..row })).transpose()
+}
+
+/// What else it has than disks, as it reported it last.
+///
+/// # Errors
+/// SQLite's.
+pub fn hardware_of(connection: &Connection, id: i64) -> rusqlite::Result<Option<Hardware>> {
+    let found = connection.prepare_cached("SELECT hardware FROM machines WHERE id = ?1")?.query_row([id], |row| {
+        row.get::<_, Option<String>>(0)?.map(|text| serde_json::from_str(&text).map_err(|_| odd(0))).transpose()
+    });
+    Ok(found.optional()?.flatten())
 }
 
 /// Cards of a machine, ascending.
@@ -182,8 +202,26 @@ pub fn remember(
 /// # Errors
 /// SQLite's.
 pub fn runs_now(connection: &Connection, id: i64, image: &str, run: &str, now: i64) -> rusqlite::Result<()> {
-    let sql = "UPDATE machines SET runs_image = ?2, runs_since = ?3, runs_run = ?4, health_bad = 0 WHERE id = ?1";
+    let sql = "UPDATE machines SET runs_image = ?2, runs_since = ?3, runs_run = ?4, health_bad = 0, runs_without = 0
+               WHERE id = ?1";
     connection.execute(sql, (id, image, now, run)).map(drop)
+}
+
+/// What runs on it was to be a machine of its own, and is a plain copy.
+///
+/// # Errors
+/// SQLite's.
+pub fn runs_without(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE machines SET runs_without = 1 WHERE id = ?1", [id]).map(drop)
+}
+
+/// Its disks were written: what called from them before is no more.
+///
+/// # Errors
+/// SQLite's.
+pub fn forget_boot(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE machines SET booted = NULL WHERE id = ?1", [id])?;
+    connection.execute("DELETE FROM boot_marks WHERE machine = ?1", [id]).map(drop)
 }
 
 /// Nobody else that is accepted has these.
@@ -336,7 +374,12 @@ pub fn set_row(tx: &Connection, row: &MachineRow, set: &SetMachine, who: &str, n
         health.flatten(),
         set.note
     ])?;
-    let detail = serde_json::to_string(set).unwrap_or_default();
+    if let Some(toml) = &set.identity {
+        super::identities::set_machine(tx, id, toml, who, now)?;
+    }
+    // What is declared is not told: files and hashes of passwords may stand in it.
+    let identity = set.identity.as_ref().map(|toml| format!("{} bytes", toml.len()));
+    let detail = serde_json::to_string(&SetMachine { identity, ..set.clone() }).unwrap_or_default();
     remember(tx, id, who, "changed", &detail, now)?;
     Ok(())
 }

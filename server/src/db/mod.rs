@@ -5,6 +5,8 @@
 //! machine.
 
 pub mod audit;
+pub mod first_boot;
+pub mod identities;
 pub mod jobs;
 pub mod machines;
 pub mod netboot;
@@ -16,7 +18,7 @@ mod schema;
 pub mod tokens;
 
 use rusqlite::{Connection, OptionalExtension, ffi};
-use schema::{SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_3};
+use schema::{SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_4};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -216,6 +218,9 @@ fn migrate(connection: &mut Connection, found: i64) -> rusqlite::Result<()> {
     if found < 3 {
         step.execute_batch(SCHEMA_3)?;
     }
+    if found < 4 {
+        step.execute_batch(SCHEMA_4)?;
+    }
     step.pragma_update(None, "user_version", SCHEMA)?;
     step.commit()
 }
@@ -263,7 +268,7 @@ mod tests {
         drop(Db::open(&path).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let refused = Db::open(&path).unwrap_err();
-        assert!(refused.to_string().contains("schema 99, this build knows 3"), "{refused}");
+        assert!(refused.to_string().contains("schema 99, this build knows 4"), "{refused}");
     }
 
     #[tokio::test]
@@ -288,6 +293,37 @@ mod tests {
         assert_eq!(db.call("", |db| runs::list(db, 9)).await.unwrap().len(), 1);
         assert!(db.call("", |db| netboot::list(db, 100)).await.unwrap().is_empty());
         assert!(db.call("", |db| pins::list(db, 100)).await.unwrap().is_empty());
+        drop(db);
+        let version: i64 =
+            Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, SCHEMA);
+    }
+
+    #[tokio::test]
+    async fn a_database_of_schema_3_is_brought_up_to_date_with_its_machines_and_jobs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ramet.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&[SCHEMA_1, SCHEMA_2, SCHEMA_3].concat()).unwrap();
+        old.execute_batch(
+            "INSERT INTO machines (id, name, state, tags, first_seen) VALUES (7, 'web01', 'accepted', '[\"web\"]', 50);
+             INSERT INTO jobs (id, kind, machine, name, image, version, options, state, tries, since, by, created)
+                 VALUES (3, 'restore', 7, 'web01', 'web', '0101010101010101', '{\"force_off\":true}', 'queued', 3, 60,
+                 'operator local', 60);
+             PRAGMA user_version = 3;",
+        )
+        .unwrap();
+        drop(old);
+        let db = Db::open(&path).unwrap();
+        let job = db.call("", |db| jobs::find(db, 3)).await.unwrap().unwrap();
+        assert!(job.options.force_off && job.options.identity.is_none() && job.booted.is_none(), "{job:?}");
+        assert_eq!(db.call("", |db| jobs::adapt_of(db, 3)).await.unwrap(), None, "a plain copy stays one");
+        let unchecked = db.call("", |db| jobs::unchecked(db)).await.unwrap();
+        assert!(unchecked.is_empty(), "what was planned before goes on");
+        let machine = db.call("", |db| machines::detail(db, 7, 9)).await.unwrap().unwrap();
+        assert_eq!((machine.machine.booted, machine.identity), (None, None));
+        let tags = db.call("", |db| identities::tags(db)).await.unwrap();
+        assert_eq!(tags.iter().map(|tag| (tag.tag.as_str(), tag.machines)).collect::<Vec<_>>(), [("web", 1)]);
         drop(db);
         let version: i64 =
             Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

@@ -4,6 +4,7 @@
 //! Promise: a run ends once; a later end changes nothing.
 
 use super::jobs::Now;
+use ramet_wire::adapt::Adapted;
 use ramet_wire::api::{Action, RunInfo, RunState};
 use ramet_wire::receipt::SignedReceipt;
 use ramet_wire::{ImageId, ImageName, ImageRef};
@@ -77,13 +78,15 @@ pub struct End {
     pub committed: Option<(ImageId, u64)>,
     /// Restore: the countersigned receipt, as JSON.
     pub receipt: Option<String>,
+    /// Restore: what it says was done beyond the copy.
+    pub adapted: Option<Adapted>,
 }
 
 impl End {
     /// A run that failed or was lost.
     #[must_use]
     pub fn without_result(state: RunState, error: String) -> Self {
-        Self { state, error, committed: None, receipt: None }
+        Self { state, error, committed: None, receipt: None, adapted: None }
     }
 }
 
@@ -156,7 +159,7 @@ pub fn end(connection: &Connection, id: &str, end: &End, grace: i64, now: Now) -
         super::netboot::fulfil(&step, &armed)?;
     }
     if ended {
-        super::jobs::run_ended(&step, id, grace, now)?;
+        super::jobs::run_ended(&step, id, end.adapted.as_ref(), grace, now)?;
     }
     step.commit()?;
     Ok(ended)

@@ -4,7 +4,7 @@
 //! Promise: a version that was released is never changed; later ones add steps.
 
 /// Version of the schema that this build writes.
-pub(super) const SCHEMA: i64 = 3;
+pub(super) const SCHEMA: i64 = 4;
 
 /// Tokens and runs.
 pub(super) const SCHEMA_1: &str = "
@@ -234,4 +234,31 @@ CREATE TABLE power_attempts (
     seconds     REAL NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX attempts_by_machine ON power_attempts (machine_id, id);
+";
+
+/// What version 4 adds: who clones are, what else becomes of them, and their calls. Orders and calls lie as JSON.
+pub(super) const SCHEMA_4: &str = "
+CREATE TABLE identities (
+    machine  INTEGER UNIQUE REFERENCES machines (id) ON DELETE CASCADE,
+    tag      TEXT UNIQUE,
+    toml     TEXT NOT NULL,
+    by       TEXT NOT NULL,
+    at       INTEGER NOT NULL,
+    CHECK ((machine IS NULL) <> (tag IS NULL))
+) STRICT;
+ALTER TABLE jobs ADD COLUMN adapt TEXT;
+ALTER TABLE jobs ADD COLUMN booted TEXT;
+-- Whether its image would boot on its machine was asked, or is not to be.
+ALTER TABLE jobs ADD COLUMN checked INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX jobs_unchecked ON jobs (id) WHERE checked = 0;
+ALTER TABLE machines ADD COLUMN booted TEXT;
+-- What runs on it was to be a machine of its own, and is a plain copy.
+ALTER TABLE machines ADD COLUMN runs_without INTEGER NOT NULL DEFAULT 0;
+-- By what a clone says that it is itself: two machines that say the same are one too many.
+CREATE TABLE boot_marks (
+    mark     TEXT NOT NULL,
+    machine  INTEGER NOT NULL REFERENCES machines (id) ON DELETE CASCADE,
+    PRIMARY KEY (mark, machine)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX boot_marks_of ON boot_marks (machine);
 ";

@@ -15,7 +15,7 @@ use crate::text::clean;
 use crate::waiting::{self, Agent, Full, Handed};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
 use ramet_wire::ImageRef;
 use ramet_wire::agents::{
@@ -107,6 +107,7 @@ pub fn check_mac(mac: Mac) -> Result<(), Refusal> {
 pub async fn hello(
     State(app): State<Arc<App>>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Orders>, Refusal> {
     let peer = admit(&app, peer)?;
@@ -116,7 +117,8 @@ pub async fn hello(
     let mut waiting = app.waiting.lock().await;
     let agent = waiting.meet(hello, peer, now, &app.limits).map_err(full)?;
     // The lock is held: one boot's work is decided before the next one asks.
-    Ok(Json(orders(&app, agent, now).await?))
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    Ok(Json(orders(&app, agent, host, now).await?))
 }
 
 fn full(full: Full) -> Refusal {
@@ -125,7 +127,7 @@ fn full(full: Full) -> Refusal {
 }
 
 /// What this agent shall do now.
-async fn orders(app: &Arc<App>, agent: &mut Agent, now: i64) -> Result<Orders, Refusal> {
+async fn orders(app: &Arc<App>, agent: &mut Agent, host: Option<&str>, now: i64) -> Result<Orders, Refusal> {
     if let Some(handed) = &agent.handed {
         let id = handed.token.clone();
         if app.db.call("looking up a token", move |db| tokens::is_fresh(db, &id, now)).await? {
@@ -133,7 +135,7 @@ async fn orders(app: &Arc<App>, agent: &mut Agent, now: i64) -> Result<Orders, R
         }
         agent.handed = None;
     }
-    if let Some(orders) = fleet::orders(app, agent).await? {
+    if let Some(orders) = fleet::orders(app, agent, host).await? {
         return Ok(orders);
     }
     match agent.hello.mode {

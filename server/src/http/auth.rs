@@ -26,6 +26,8 @@ pub enum Caller {
     Admin,
     /// A token with the scope `metrics`.
     Metrics,
+    /// The token of a clone that has booted, which opens nothing else and is used once.
+    FirstBoot,
     /// Whoever has an address that `locate` signed, while it is fresh.
     SignedUrl,
 }
@@ -43,6 +45,8 @@ pub enum Principal {
     Admin(String),
     /// Who collects numbers, by the id of the token.
     Metrics(String),
+    /// A clone that has booted.
+    FirstBoot(Box<TokenRow>),
     /// Somebody with a signed address.
     Signed,
 }
@@ -68,6 +72,7 @@ impl Principal {
             Self::Session(session) => format!("run {}", session.run),
             Self::Admin(id) => format!("operator {id}"),
             Self::Metrics(id) => format!("collector {id}"),
+            Self::FirstBoot(token) => format!("clone {}", token.id),
             Self::Signed => "signed address".to_owned(),
         }
     }
@@ -118,6 +123,14 @@ async fn by_token(app: &App, callers: &[Caller], id: String, hash: [u8; 32]) -> 
     }
     if callers.contains(&Caller::Metrics) && row.scopes.contains(&Scope::Metrics) {
         return Ok(Principal::Metrics(id));
+    }
+    if callers.contains(&Caller::FirstBoot) && row.scopes == [Scope::FirstBoot] {
+        let used = row.used > 0;
+        return if used {
+            Err(Refusal::unknown("the token was for one call, and had it"))
+        } else {
+            Ok(Principal::FirstBoot(Box::new(row)))
+        };
     }
     let opens_runs = |scope: &Scope| matches!(scope, Scope::Capture | Scope::Restore);
     if callers.contains(&Caller::Token) && row.scopes.iter().any(opens_runs) {

@@ -12,6 +12,7 @@ use crate::inventory::{self, welcome};
 use crate::secret;
 use crate::waiting::{self, Agent, Handed};
 use axum::Json;
+use ramet_wire::adapt::FirstBoot;
 use ramet_wire::agents::{AgentSeen, OrderState, Orders};
 use ramet_wire::id::sha256;
 use rusqlite::{Connection, TransactionBehavior};
@@ -21,10 +22,16 @@ fn seconds(wait: std::time::Duration) -> i64 {
     i64::try_from(wait.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn ask(app: &App, agent: &Agent, report: Report) -> Result<Ask, Refusal> {
+fn ask(app: &App, agent: &Agent, host: Option<&str>, report: Report) -> Result<Ask, Refusal> {
     let id = secret::id::<4>()?;
     let fresh = secret::token(&id)?;
+    let call = secret::id::<4>()?;
+    let secret::Fresh { text, hash } = secret::token(&call)?;
+    // A clone reaches the server as the agent that makes it does.
+    let first_boot = FirstBoot { server: app.names.base(host), key: app.identity.fingerprint(), token: text };
     Ok(Ask {
+        first_boot: (first_boot, call, hash),
+        call_life: seconds(app.limits.first_boot_life),
         report,
         boot: sha256(agent.hello.nonce.as_bytes()),
         mode: agent.hello.mode,
@@ -39,14 +46,14 @@ fn ask(app: &App, agent: &Agent, report: Report) -> Result<Ask, Refusal> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn orders(app: &Arc<App>, agent: &mut Agent) -> Result<Option<Orders>, Refusal> {
+pub async fn orders(app: &Arc<App>, agent: &mut Agent, host: Option<&str>) -> Result<Option<Orders>, Refusal> {
     let report = inventory::report(&agent.hello, agent.peer);
-    let mut said = claimed(app, agent, report.clone()).await?;
+    let mut said = claimed(app, agent, host, report.clone()).await?;
     if matches!(said, Claim::Stranger | Claim::Conflict) && !agent.enrolled {
         agent.enrolled = true;
         if enrol(app, agent, &report).await? {
             // A rule has accepted it, and may have made a job for this very boot.
-            said = claimed(app, agent, report).await?;
+            said = claimed(app, agent, host, report).await?;
         }
     }
     let code = waiting::shown(&agent.code);
@@ -71,8 +78,8 @@ pub async fn orders(app: &Arc<App>, agent: &mut Agent) -> Result<Option<Orders>,
     })
 }
 
-async fn claimed(app: &Arc<App>, agent: &Agent, report: Report) -> Result<Claim, Refusal> {
-    let ask = ask(app, agent, report)?;
+async fn claimed(app: &Arc<App>, agent: &Agent, host: Option<&str>, report: Report) -> Result<Claim, Refusal> {
+    let ask = ask(app, agent, host, report)?;
     Ok(app.db.call("looking for a job", move |db| claim::claim(db, &ask)).await?)
 }
 
@@ -81,7 +88,7 @@ async fn freeze(app: &Arc<App>, agent: &Agent, job: claim::JobRow) -> Result<Str
     if let Some(run) = &job.run {
         runs::close(app, run).await;
     }
-    let ask = ask(app, agent, inventory::report(&agent.hello, agent.peer))?;
+    let ask = ask(app, agent, None, inventory::report(&agent.hello, agent.peer))?;
     let id = job.id;
     let message = app.db.call("freezing a job", move |db| claim::freeze(db, id, &ask)).await?;
     app.engine.wake.notify_one();

@@ -63,7 +63,8 @@ pub async fn commit(
         Err(missing) => return Ok((StatusCode::CONFLICT, Json(missing)).into_response()),
     };
     *outcome = Outcome::Committed(id, number);
-    let end = End { state: RunState::Done, error: String::new(), committed: Some((id, number)), receipt: None };
+    let committed = Some((id, number));
+    let end = End { state: RunState::Done, error: String::new(), committed, receipt: None, adapted: None };
     runs::finish(&app, &session.run, end).await?;
     runs::end_store_session(&app, session.store).await;
     Ok((StatusCode::CREATED, Json(Committed { id, number })).into_response())

@@ -15,7 +15,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use ramet_wire::jobs::{AddJobs, Cause, JobBeat, JobDetail, JobInfo, JobKind, JobLeaving, JobState, JobWord};
+use ramet_wire::adapt::{BootCall, Size};
+use ramet_wire::jobs::{
+    AddJobs, BOOT_LIMIT_MAX, Cause, JobBeat, JobDetail, JobInfo, JobKind, JobLeaving, JobOptions, JobState, JobWord,
+};
+use ramet_wire::settings::Then;
 use rusqlite::{Connection, TransactionBehavior};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,6 +56,27 @@ pub async fn add(
     tracing::info!(jobs = ?plan.jobs, by = principal.label(), "jobs asked for");
     app.engine.wake.notify_one();
     Ok((StatusCode::CREATED, Json(plan)).into_response())
+}
+
+/// What is ordered beyond the copy makes sense.
+///
+/// # Errors
+/// 400.
+pub fn check_beyond(options: &JobOptions) -> Result<(), Refusal> {
+    if let Size::Layout(layout) = &options.size {
+        layout.check().map_err(|error| Refusal::bad(error.to_string()))?;
+    }
+    let awaited = options.first_boot == Some(BootCall::Awaited);
+    if awaited && options.then.is_some_and(|then| then != Then::Reboot) {
+        return Err(Refusal::bad("a machine that does not start again is not seen to boot: expect no boot, or reboot"));
+    }
+    match options.boot_limit {
+        Some(_) if !awaited => Err(Refusal::bad("a limit is for a boot that is expected")),
+        Some(limit) if !(1..=BOOT_LIMIT_MAX).contains(&limit) => {
+            Err(Refusal::bad(format!("a boot is waited for {limit} s, 1 to {BOOT_LIMIT_MAX} are allowed")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `GET /v1/jobs?open=1&machine=NAME`.

@@ -28,7 +28,10 @@ use std::sync::Arc;
 const HISTORY: u32 = 200;
 
 /// Work in one transaction, which is only kept when all of it was done.
-async fn change<T, F>(app: &App, doing: &'static str, work: F) -> Result<T, Refusal>
+///
+/// # Errors
+/// 409, and those of the database.
+pub(super) async fn change<T, F>(app: &App, doing: &'static str, work: F) -> Result<T, Refusal>
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, MachineError> + Send + 'static,
@@ -76,6 +79,9 @@ fn check_set(mut set: SetMachine) -> Result<SetMachine, Refusal> {
     }
     if let Some(health) = set.health.as_deref().filter(|health| !health.is_empty()) {
         health.parse::<Expect>().map_err(Refusal::bad)?;
+    }
+    if let Some(toml) = &set.identity {
+        inventory::identity::check(toml).map_err(Refusal::bad)?;
     }
     set.note = set.note.map(|note| clean(&note, NOTE_MAX));
     Ok(set)

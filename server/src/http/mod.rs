@@ -11,6 +11,7 @@ pub mod body;
 pub mod boot;
 pub mod chunks;
 pub mod error;
+pub mod first_boot;
 pub mod fleet;
 pub mod images;
 pub mod jobs;
@@ -24,6 +25,7 @@ pub mod receipts;
 pub mod routes;
 pub mod rules;
 pub mod runs;
+pub mod tags;
 pub mod tokens;
 
 use crate::boot::Boot;

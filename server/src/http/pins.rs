@@ -31,7 +31,7 @@ pub async fn add(State(app): State<Arc<App>>, body: Bytes) -> Result<(StatusCode
     let mut add: AddPin = json(&body)?;
     add.scopes.sort_unstable();
     add.scopes.dedup();
-    if add.scopes.is_empty() || add.scopes.iter().any(|scope| matches!(scope, Scope::Admin | Scope::Metrics)) {
+    if add.scopes.is_empty() || !add.scopes.iter().all(|scope| matches!(scope, Scope::Capture | Scope::Restore)) {
         return Err(Refusal::bad("a PIN is for capture, for restore or for both"));
     }
     if !(1..=LIFE_MAX).contains(&add.expires) {

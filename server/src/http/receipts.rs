@@ -37,12 +37,12 @@ pub async fn accept(
     }
     let receipt: Receipt = json(&body)?;
     let text = String::from_utf8(body.to_vec()).map_err(|_| Refusal::bad("the receipt is not UTF-8"))?;
-    let proof = receipt.proof();
+    let (proof, adapted) = (receipt.proof(), receipt.adapted.clone());
     let judged = Arc::clone(&session);
     let signed = app.blocking(move |app| judge(app, &judged, &receipt, text)).await?;
     let state = if proof == Proof::None { RunState::Unproven } else { RunState::Done };
     let stored = serde_json::to_string(&signed).map_err(|_| Refusal::bug("writing a receipt"))?;
-    let end = End { state, error: String::new(), committed: None, receipt: Some(stored) };
+    let end = End { state, error: String::new(), committed: None, receipt: Some(stored), adapted };
     runs::finish(&app, &session.run, end).await?;
     *outcome = Outcome::Proven(Box::new(signed.clone()));
     Ok((StatusCode::CREATED, Json(signed)))

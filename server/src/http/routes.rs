@@ -4,10 +4,10 @@
 //! Promise: the router, the OpenAPI document and the tests are made from this table and from nothing else.
 
 use super::App;
-use super::auth::Caller::{self, Admin, Anyone, Metrics, SignedUrl, Token};
+use super::auth::Caller::{self, Admin, Anyone, FirstBoot, Metrics, SignedUrl, Token};
 use super::{
-    admin, agents, audit, boot, chunks, images, jobs, machines, metrics, netboot, packs, pins, power, receipts, rules,
-    runs, tokens,
+    admin, agents, audit, boot, chunks, first_boot, images, jobs, machines, metrics, netboot, packs, pins, power,
+    receipts, rules, runs, tags, tokens,
 };
 use axum::routing::{MethodRouter, delete, get, post, put};
 use ramet_wire::api::{Action, BODY_MAX, IDS_MAX};
@@ -82,6 +82,7 @@ const IDS: Takes = Takes::Bytes(IDS_MAX * 32);
 /// What strangers may send.
 const HELLO: Takes = Takes::Bytes(agents::HELLO_MAX);
 const PIN: Takes = Takes::Bytes(1024);
+const BOOTED: Takes = Takes::Bytes(ramet_wire::adapt::BOOTED_MAX);
 
 const fn row(
     verb: Verb,
@@ -277,6 +278,26 @@ pub static ROUTES: &[Route] = &[
         "AcceptMachine",
         (200, "MachineDetail"),
     ),
+    row(Verb::Get, "/v1/machines/{machine}/identity", &[Admin], Takes::Nothing, || get(tags::identity)).doc(
+        "Who the next clone on a machine would be: what is declared for its tags and itself, merged and rendered",
+        "",
+        (200, "MachineIdentity"),
+    ),
+    row(Verb::Get, "/v1/tags", &[Admin], Takes::Nothing, || get(tags::list)).doc(
+        "Tags that a machine has, or for which an identity is declared",
+        "",
+        (200, "[TagInfo]"),
+    ),
+    row(Verb::Get, "/v1/tags/{tag}", &[Admin], Takes::Nothing, || get(tags::show)).doc(
+        "One tag with what is declared for it",
+        "",
+        (200, "TagDetail"),
+    ),
+    row(Verb::Put, "/v1/tags/{tag}", &[Admin], JSON, || put(tags::set)).doc(
+        "Declares who the clones on the machines of a tag are",
+        "SetTag",
+        (200, "TagDetail"),
+    ),
     row(Verb::Post, "/v1/rules", &[Admin], JSON, || post(rules::add)).doc(
         "Says what happens by itself, once for each machine",
         "AddRule",
@@ -326,6 +347,11 @@ pub static ROUTES: &[Route] = &[
         "Begins a job anew that is over without proof; of a tree those parts",
         "",
         (200, "JobDetail"),
+    ),
+    row(Verb::Post, "/v1/first-boot", &[FirstBoot], BOOTED, || post(first_boot::call)).doc(
+        "A clone has booted from its own disk and says who it is, once",
+        "Booted",
+        (204, ""),
     ),
     row(Verb::Post, "/v1/pins", &[Admin], JSON, || post(pins::add)).doc(
         "Makes a PIN and shows it, once",

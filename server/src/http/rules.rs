@@ -12,6 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use ramet_wire::jobs::JobOptions;
 use ramet_wire::machines::{AddRule, RuleInfo, RuleWhen, TAGS_MAX};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub async fn add(
     if rule.tags.len() > TAGS_MAX {
         return Err(Refusal::bad(format!("{} tags are named, {TAGS_MAX} are allowed", rule.tags.len())));
     }
+    super::jobs::check_beyond(&JobOptions { then: rule.then, ..crate::jobs::plan::of_rule(&rule) })?;
     let does = rule.accept || !rule.tags.is_empty() || rule.restore.is_some() || rule.last;
     match rule.when {
         _ if !does => return Err(Refusal::bad("the rule does nothing: give --accept, --tag, --restore or --last")),

@@ -30,6 +30,9 @@ pub async fn add(State(app): State<Arc<App>>, body: Bytes) -> Result<(StatusCode
             "an operator's token reaches everything: it takes no image pattern and is not for one run",
         ));
     }
+    if add.scopes.contains(&Scope::FirstBoot) {
+        return Err(Refusal::bad("a token for a first boot is made with the work of its job, and by nobody else"));
+    }
     let expires = match add.expires {
         None => None,
         Some(seconds) if (1..=EXPIRES_MAX).contains(&seconds) => {

@@ -65,7 +65,7 @@ async fn fire(app: &Arc<App>, id: i64) -> Result<(), DbError> {
     let subject = Subject { report: &report, tags: &machine.tags };
     let fits = |rule: &RuleInfo| Match::read(&rule.rule.matches).is_ok_and(|wanted| wanted.fits(&subject));
     let Some(rule) = rules.into_iter().find(|rule| fits(rule)) else { return Ok(()) };
-    let options = JobOptions { then: rule.rule.then, force_off: true, ..JobOptions::default() };
+    let options = JobOptions { then: rule.rule.then, force_off: true, ..plan::of_rule(&rule.rule) };
     let restores = rule.rule.last || rule.rule.restore.is_some();
     let request =
         AddJobs::Restore { image: rule.rule.restore.clone(), to: vec![format!("id:{id}")], tag: None, options };

@@ -11,6 +11,7 @@
 
 pub mod disks;
 pub mod health;
+pub mod identity;
 pub mod rule;
 pub mod welcome;
 

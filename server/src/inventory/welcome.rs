@@ -44,10 +44,11 @@ pub async fn welcome(app: &Arc<App>, id: i64, report: &Report, peer: IpAddr, boo
                 then: rule.rule.then,
                 blank_only: !rule.rule.wipe_existing,
                 tries: Some(1),
-                ..JobOptions::default()
+                ..plan::of_rule(&rule.rule)
             };
             let by = format!("rule {}", rule.id);
-            let row = MachineRow { disks: report.disks.clone(), ..machine.clone() };
+            let disks = report.disks.clone();
+            let row = MachineRow { disks, tags: plan::tags_with(&machine, &rule.rule), ..machine.clone() };
             match plan::draft_here(app, row, image.clone(), options, &by).await {
                 Ok(draft) => Some(Ok(draft)),
                 Err(refusal) => Some(Err(refusal.message)),

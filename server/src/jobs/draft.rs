@@ -8,6 +8,7 @@ use crate::db::jobs::{self, NewJob};
 use crate::db::machines::MachineRow;
 use crate::inventory::{candidates, disks};
 use ramet_wire::ImageRef;
+use ramet_wire::adapt::{Adapt, Becomes};
 use ramet_wire::agents::DiskSeen;
 use ramet_wire::id::{hex, sha256};
 use ramet_wire::jobs::{JobDisk, JobKind, JobOptions, Plan, PlannedMachine};
@@ -43,6 +44,10 @@ pub(super) struct Part {
     /// Bytes of the image's disks; none where they are not known.
     pub sizes: Option<Vec<(u32, u64)>>,
     pub options: JobOptions,
+    /// What the machine becomes beyond the copy, without a token.
+    pub adapt: Adapt,
+    /// Whether the image would boot was asked, or is not to be.
+    pub checked: bool,
     pub warnings: Vec<String>,
     pub refused: Option<String>,
 }
@@ -67,8 +72,24 @@ fn pairs(part: &mut Part) -> Vec<JobDisk> {
         // What is named is what is captured.
         (_, _, false) => return Vec::new(),
     };
-    match disks::choose(&all, &machine.disks, &options.disk) {
-        Ok(pairs) => pairs,
+    // Whether a disk of another size can hold it, its agent computes before it writes.
+    let any = part.kind == JobKind::Restore && !options.size.is_keep();
+    let least: Vec<(u32, u64)> = all.iter().map(|(ordinal, size)| (*ordinal, if any { 0 } else { *size })).collect();
+    match disks::choose(&least, &machine.disks, &options.disk) {
+        Ok(pairs) => {
+            let of = |pair: &JobDisk| all.iter().find(|(ordinal, _)| *ordinal == pair.ordinal).map(|(_, size)| *size);
+            let smaller = |pair: &&JobDisk| of(pair).is_some_and(|size| pair.size < size);
+            let say = |pair: &JobDisk| {
+                let (found, wanted) = (pair.size, of(pair).unwrap_or(0));
+                let ordinal = pair.ordinal;
+                format!(
+                    "its disk has {found} bytes, the image's disk {ordinal} {wanted}: its agent shrinks it, or refuses \
+                     before it writes"
+                )
+            };
+            part.warnings.extend(pairs.iter().filter(smaller).map(say));
+            pairs
+        }
         Err(why) => {
             part.refused = Some(format!("{}: {why}", machine.name));
             Vec::new()
@@ -117,22 +138,25 @@ pub(super) fn assemble(mut parts: Vec<Part>, power: &[(String, Option<String>)],
         }
         planned.push(to_wire(part, power, erases));
     }
-    let text = serde_json::to_vec(&planned.iter().map(agreed).collect::<Vec<_>>()).unwrap_or_default();
+    let all = planned.iter().zip(&parts).map(|(planned, part)| (agreed(planned), &part.adapt));
+    let text = serde_json::to_vec(&all.collect::<Vec<_>>()).unwrap_or_default();
     let digest = hex(&sha256(&text)[..8]);
     Draft { plan: Plan { digest, machines: planned, jobs: Vec::new() }, capture, rest, tree }
 }
 
 /// What an operator agrees to: power and warnings come and go.
-fn agreed(machine: &PlannedMachine) -> impl serde::Serialize {
+fn agreed(machine: &PlannedMachine) -> impl serde::Serialize + use<> {
     let disks: Vec<_> = machine.erases.iter().map(|disk| (disk.serial.clone(), disk.wwn.clone(), disk.size)).collect();
-    (machine.machine.clone(), machine.kind, machine.image.clone(), disks, machine.refused.is_some())
+    let calls = machine.becomes.as_ref().is_some_and(|becomes| becomes.first_boot);
+    (machine.machine.clone(), machine.kind, machine.image.clone(), disks, machine.refused.is_some(), calls)
 }
 
 fn to_wire(part: &Part, power: &str, erases: Vec<DiskSeen>) -> PlannedMachine {
     let machine = &part.machine;
     let runs = match (&machine.runs, machine.runs_since, &machine.runs_run) {
         (Some(image), Some(since), Some(run)) => {
-            image.parse().ok().map(|image| RunsWhat { image, since: crate::time::rfc3339(since), run: run.clone() })
+            let (since, run, without_identity) = (crate::time::rfc3339(since), run.clone(), machine.runs_without);
+            image.parse().ok().map(|image| RunsWhat { image, since, run, without_identity })
         }
         _ => None,
     };
@@ -143,6 +167,7 @@ fn to_wire(part: &Part, power: &str, erases: Vec<DiskSeen>) -> PlannedMachine {
         power: power.to_owned(),
         runs,
         erases,
+        becomes: Becomes::of(&part.adapt, part.kind == JobKind::Restore && part.options.first_boot.is_some()),
         warnings: part.warnings.clone(),
         refused: part.refused.clone(),
     }
@@ -157,7 +182,9 @@ fn new_job(kind: JobKind, machine: Option<i64>, part: &Part, disks: Vec<JobDisk>
     let tries = part.options.tries.unwrap_or(if hand { 1 } else { TRIES });
     let options = JobOptions { dry_run: false, agreed: None, ..part.options.clone() };
     let (image, by) = (part.image.clone(), by.to_owned());
-    NewJob { parent: None, after: None, kind, machine, image, options, disks, tries, by }
+    let adapt = if kind == JobKind::Restore { part.adapt.clone() } else { Adapt::default() };
+    let checked = kind != JobKind::Restore || part.checked;
+    NewJob { parent: None, after: None, kind, machine, image, options, disks, adapt, checked, tries, by }
 }
 
 /// Makes the jobs of a draft, all in one transaction; their numbers, or why a machine of them is busy by now.

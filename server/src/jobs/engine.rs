@@ -157,6 +157,7 @@ async fn turn(app: &Arc<App>) -> Result<(), crate::db::DbError> {
         spread: seconds(limits.power_spread),
         pause: seconds(limits.job_pause),
     };
+    super::beyond::check_queued(app).await?;
     let (now, kept) = (app.both(), limits.jobs_kept);
     let Todo { down, up, check, over } =
         app.db.call("looking for due jobs", move |db| tick::tick(db, &pace, kept, now)).await?;

@@ -9,6 +9,7 @@ use super::hands::{Errand, HandsError, PowerNow};
 use crate::db::jobs::tick::{self, Look};
 use crate::db::jobs::{JobRow, Said};
 use crate::http::App;
+use ramet_wire::adapt::BootCall;
 use ramet_wire::jobs::{Cause, Expect, JobKind, Seen};
 use ramet_wire::settings::Then;
 use std::sync::Arc;
@@ -42,11 +43,19 @@ pub(super) async fn look(app: &Arc<App>, job: &JobRow, errand: Errand) -> Result
         return note(app, job, look, Seen::Nothing).await;
     };
     let gone = since(left);
+    if job.seen == Seen::Booted && job.options.expect.is_empty() {
+        // It runs, and nothing but itself could have said so.
+        return note(app, job, Look::Confirmed, Seen::Nothing).await;
+    }
     let then = job.follows.or(job.options.then).unwrap_or(Then::Reboot);
-    if then == Then::Reboot && gone < limits.settle {
+    if then == Then::Reboot && gone < limits.settle && job.seen != Seen::Booted {
         return note(app, job, Look::Wait("waits whether its agent comes again".to_owned()), Seen::Nothing).await;
     }
     let mut seen = Seen::Nothing;
+    if job.options.first_boot == Some(BootCall::Awaited) && job.seen != Seen::Booted {
+        let limit = job.options.boot_limit.map_or(limits.boot_wait, Duration::from_secs);
+        return note(app, job, unbooted(job, &machine.name, gone, limit), Seen::Nothing).await;
+    }
     if then == Then::Reboot && !job.options.expect.is_empty() {
         if let Some(missing) = first_missing(&job.options.expect).await {
             let look = if gone < limits.expect_wait {
@@ -87,6 +96,18 @@ pub(super) async fn look(app: &Arc<App>, job: &JobRow, errand: Errand) -> Result
         tokio::time::sleep(limits.look_pause).await;
     }
     Ok(())
+}
+
+/// Its clone is waited for, and has not called.
+fn unbooted(job: &JobRow, name: &str, gone: Duration, limit: Duration) -> Look {
+    if gone < limit {
+        return Look::Wait("waits for its first boot".to_owned());
+    }
+    let message = format!("{}, and its clone has not called for {} s", proven(job), gone.as_secs());
+    let next = format!(
+        "look at the console of {name}: does it boot, and does it reach this server? its call is still taken for a day"
+    );
+    Look::Not(Said::bad(Cause::NotBooted, message, next))
 }
 
 fn unread() -> HandsError {

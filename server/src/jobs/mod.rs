@@ -12,6 +12,7 @@
 //!                     └── claim, beats, receipts, leaving: what agents say
 //! ```
 
+mod beyond;
 pub mod draft;
 pub mod engine;
 pub mod hands;

@@ -3,6 +3,7 @@
 //! In: a request. Out: a draft: one part per machine, with its power as it was read.
 //! Promise: nothing is begun for a request of which one machine is refused; what was agreed to is what is done.
 
+use super::beyond::beyond;
 use super::draft::{Draft, Part, assemble};
 use super::engine::by_hand;
 use super::hands::{Errand, PowerNow};
@@ -11,10 +12,11 @@ use crate::db::machines::{self, MachineRow};
 use crate::http::App;
 use crate::http::error::Refusal;
 use crate::inventory::candidates;
+use ramet_wire::adapt::Adapt;
 use ramet_wire::agents::DiskSeen;
 use ramet_wire::api::{ImageInfo, ImageState};
 use ramet_wire::jobs::{AddJobs, EXPECT_MAX, JobKind, JobOptions, TARGETS_MAX};
-use ramet_wire::machines::{Label, MachineState};
+use ramet_wire::machines::{AddRule, Label, MachineState};
 use ramet_wire::manifest::Manifest;
 use ramet_wire::{ImageName, ImageRef};
 use rusqlite::Connection;
@@ -58,8 +60,29 @@ pub async fn draft(app: &Arc<App>, request: AddJobs, by: &str) -> Result<Draft, 
         }
     };
     busy(app, &mut parts).await?;
+    beyond(app, &mut parts).await?;
     let power = power(app, &parts).await;
     Ok(assemble(parts, &power, by))
+}
+
+/// What a rule says of what becomes of its machines beyond the copy.
+#[must_use]
+pub fn of_rule(rule: &AddRule) -> JobOptions {
+    JobOptions {
+        identity: rule.identity,
+        new_uuids: rule.new_uuids,
+        size: rule.size.clone(),
+        first_boot: rule.first_boot,
+        ignore: rule.ignore.clone(),
+        ..JobOptions::default()
+    }
+}
+
+/// The tags that a machine has once a rule has fired for it, ascending.
+#[must_use]
+pub fn tags_with(machine: &MachineRow, rule: &AddRule) -> Vec<Label> {
+    let all: std::collections::BTreeSet<&Label> = machine.tags.iter().chain(&rule.tags).collect();
+    all.into_iter().cloned().collect()
 }
 
 /// The plan of a rule: an image onto a machine that is about to be accepted, whose agent is waiting.
@@ -76,6 +99,7 @@ pub async fn draft_here(
     let machine = MachineRow { state: MachineState::Accepted, ..machine };
     let mut parts = restores(app, Some(image), vec![machine], &options).await?;
     busy(app, &mut parts).await?;
+    beyond(app, &mut parts).await?;
     Ok(assemble(parts, &[("unknown".to_owned(), None)], by))
 }
 
@@ -101,6 +125,7 @@ fn checked(options: JobOptions, machines: usize) -> Result<JobOptions, Refusal> 
         return Err(Refusal::bad(format!("{found} things are expected, {EXPECT_MAX} are allowed")));
     }
     crate::http::netboot::check_disk(&options.disk)?;
+    crate::http::jobs::check_beyond(&options)?;
     if machines > 1 && !(options.expect.is_empty() && options.disk.is_empty()) {
         return Err(Refusal::bad("what to expect, and which disk, is for a single machine"));
     }
@@ -121,12 +146,23 @@ fn part(
         MachineState::Accepted => None,
         _ => Some(format!("{} is not accepted; ramet machine accept {}", machine.name, machine.name)),
     };
-    Part { machine, kind, image, sizes, options, warnings: Vec::new(), refused }
+    Part { machine, kind, image, sizes, options, adapt: Adapt::default(), checked: true, warnings: Vec::new(), refused }
 }
 
 fn capture(machine: MachineRow, image: ImageName, options: JobOptions) -> Part {
     // A machine that was captured goes back to its own disk, whatever its copies do.
-    let options = JobOptions { then: None, blank_only: false, ..options };
+    let plain = JobOptions::default();
+    let options = JobOptions {
+        then: None,
+        blank_only: false,
+        identity: None,
+        new_uuids: false,
+        size: plain.size,
+        first_boot: None,
+        boot_limit: None,
+        ignore: Vec::new(),
+        ..options
+    };
     part(machine, JobKind::Capture, Some(ImageRef { name: image, id: None }), None, options)
 }
 

@@ -51,6 +51,8 @@ pub struct Metrics {
     jobs: Counters,
     job_seconds: Histograms,
     power: Counters,
+    boots: Counters,
+    boot_seconds: Histogram,
     /// Set anew each time they are asked for.
     now: Now,
 }
@@ -83,6 +85,8 @@ impl Metrics {
             jobs: Counters::default(),
             job_seconds: Family::new_with_constructor(durations),
             power: Counters::default(),
+            boots: Counters::default(),
+            boot_seconds: durations(),
             now: Now::default(),
         };
         metrics.register();
@@ -113,6 +117,10 @@ impl Metrics {
         registry.register_with_unit("job_duration", about, seconds(), self.job_seconds.clone());
         let about = "What power systems were asked, how, and how it went";
         registry.register("power_attempts", about, self.power.clone());
+        let about = "Clones that called at their first boot, by whether another machine has said the same of itself";
+        registry.register("first_boots", about, self.boots.clone());
+        let about = "From the agent's leaving to the clone's call";
+        registry.register_with_unit("first_boot_wait", about, seconds(), self.boot_seconds.clone());
         let now = &self.now;
         registry.register("jobs", "Jobs that are not over, by state", now.jobs.clone());
         registry.register("machines", "Machines in the inventory, by state", now.machines.clone());
@@ -168,6 +176,15 @@ impl Metrics {
             // A run of less than a second took half a one on average.
             let rate = bytes(run.done) / seconds.max(0.5);
             self.run_rates.get_or_create(&labels(&[("action", action)])).observe(rate);
+        }
+    }
+
+    /// A clone called, so many seconds after its agent had left.
+    pub fn booted(&self, seconds: Option<i64>, double: bool) {
+        let double = if double { "yes" } else { "no" };
+        self.boots.get_or_create(&labels(&[("duplicate", double)])).inc();
+        if let Some(seconds) = seconds {
+            self.boot_seconds.observe(as_seconds(seconds));
         }
     }
 

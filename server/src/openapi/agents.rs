@@ -66,6 +66,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("disk", Text, "which disk, as clone.disk takes it; empty where the agent chooses"),
             maybe("job", Integer, "the job whose work it is"),
             field("blank_only", Flag, "refuse disks that hold a table or a file system"),
+            maybe("adapt", Of("Adapt"), "what the destination becomes beyond the copy"),
         ],
     ),
     schema(
@@ -212,7 +213,7 @@ mod tests {
             disk: text(),
             job: Some(1),
             blank_only: false,
-            adapt: None,
+            adapt: Some(Box::default()),
         };
         keys("DiskSeen", disk);
         keys("Hello", &hello);

@@ -72,6 +72,7 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("runs", Of("RunsWhat"), "what runs on it"),
             maybe("job", Any, "id, kind and state of the job that it is busy with"),
             maybe("seen", Text, "RFC 3339"),
+            maybe("booted", Of("BootSeen"), "the call of the clone on its disks"),
             field("note", Text, "what an operator should know; may be empty"),
         ],
     ),
@@ -82,6 +83,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("image", Text, "NAME@ID"),
             field("since", Text, "RFC 3339"),
             field("run", Text, "the run that proved it"),
+            field("without_identity", Flag, "it was to be a machine of its own, and is a plain copy"),
         ],
     ),
     schema(
@@ -95,6 +97,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("first_seen", Text, "RFC 3339"),
             maybe("peer", Text, "where it asked from last"),
             maybe("health", Text, "tcp:PORT@HOST"),
+            maybe("identity", Of("Declared"), "what is declared for it alone"),
             maybe("receipt", Of("SignedReceipt"), "of what runs on it"),
             field("history", List(&Any), "at, who, what, detail; newest first"),
         ],
@@ -136,6 +139,7 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("network_first", Flag, "its firmware asks the network at every start"),
             maybe("health", Text, "tcp:PORT@HOST; empty for nothing"),
             maybe("note", Text, "for people"),
+            maybe("identity", Text, "who its clones are, TOML; empty for nothing"),
         ],
     ),
     schema(
@@ -162,6 +166,11 @@ pub static SCHEMAS: &[Schema] = &[
             field("last", Flag, "restore what ran on them last"),
             field("wipe_existing", Flag, "also onto disks that hold something"),
             maybe("then", THEN, "what follows"),
+            maybe("identity", Flag, "false: a plain copy; true: refused where no identity is declared"),
+            field("new_uuids", Flag, "new UUIDs for tables, partitions and file systems"),
+            maybe("size", Any, "keep, fill, or a layout"),
+            maybe("first_boot", Words(&["noted", "awaited"]), "the clone calls when it has booted"),
+            maybe("ignore", List(&Words(&["boot-check"])), "checks that are overruled"),
         ],
     ),
     schema(
@@ -198,6 +207,12 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("tries", Integer, "1 to 10"),
             maybe("disk", Text, "which disk, as clone.disk takes it"),
             field("blank_only", Flag, "refuse disks that hold something"),
+            maybe("identity", Flag, "false: a plain copy; true: refused where no identity is declared"),
+            field("new_uuids", Flag, "new UUIDs for tables, partitions and file systems"),
+            maybe("size", Any, "keep, fill, or a layout"),
+            maybe("first_boot", Words(&["noted", "awaited"]), "the clone calls when it has booted"),
+            maybe("boot_limit", Integer, "seconds for which an awaited call is waited for"),
+            maybe("ignore", List(&Words(&["boot-check"])), "checks that are overruled"),
             field("dry_run", Flag, "only say what would be done"),
             maybe("agreed", Text, "the digest of the plan that was agreed to"),
         ],
@@ -221,6 +236,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("power", Text, "on, off, unknown or manual"),
             maybe("runs", Of("RunsWhat"), "what runs on it"),
             field("erases", List(&Of("DiskSeen")), "disks whose content will be gone"),
+            maybe("becomes", Of("Becomes"), "what it becomes beyond the copy"),
             field("warnings", List(&Text), "what to know before agreeing"),
             maybe("refused", Text, "why nothing is done"),
         ],
@@ -243,7 +259,7 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("cause", Text, "why it is not going well, as one word"),
             field("message", Text, "the same in words; may be empty"),
             field("next", Text, "what an operator can do; may be empty"),
-            field("seen", Words(&["nothing", "done", "left", "asked-disk", "up"]), "the strongest proof"),
+            field("seen", Words(&["nothing", "done", "left", "asked-disk", "up", "booted"]), "the strongest proof"),
             field("disks", List(&Any), "ordinal, serial, wwn, size"),
             maybe("then", THEN, "what follows"),
             field("by", Text, "who asked for it"),
@@ -251,6 +267,8 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("started", Text, "RFC 3339"),
             maybe("ended", Text, "RFC 3339"),
             maybe("run", Text, "the newest run of its agents"),
+            maybe("first_boot", Words(&["noted", "awaited"]), "what becomes of its clone's call"),
+            maybe("booted", Text, "the host as which its clone has called"),
         ],
     ),
     schema(
@@ -259,6 +277,8 @@ pub static SCHEMAS: &[Schema] = &[
         &[
             field("job", Of("JobInfo"), "as in the list"),
             field("parts", List(&Of("JobInfo")), "its parts"),
+            maybe("becomes", Of("Becomes"), "what its machine becomes beyond the copy"),
+            maybe("booted", Of("BootSeen"), "the call of its clone"),
             field("events", List(&Any), "at, state, what, detail; oldest first"),
         ],
     ),
@@ -294,6 +314,7 @@ pub static SCHEMAS: &[Schema] = &[
 #[cfg(test)]
 mod tests {
     use super::super::schemas::tests::keys;
+    use ramet_wire::adapt::{Becomes, BootCall, Check, Layout, Size};
     use ramet_wire::agents::DiskSeen;
     use ramet_wire::hardware::{Card, Hardware};
     use ramet_wire::jobs::*;
@@ -310,7 +331,7 @@ mod tests {
     }
 
     fn runs() -> RunsWhat {
-        RunsWhat { image: "web".parse().unwrap(), since: text(), run: text() }
+        RunsWhat { image: "web".parse().unwrap(), since: text(), run: text(), without_identity: false }
     }
 
     fn info() -> MachineInfo {
@@ -332,6 +353,7 @@ mod tests {
             runs: Some(runs()),
             job: None,
             seen: None,
+            booted: None,
             note: text(),
         }
     }
@@ -348,9 +370,10 @@ mod tests {
         let (source, first_seen) = (Source::default(), text());
         let (machine, disks, hardware) = (info(), vec![], None);
         let (peer, health, receipt, history) = (None, Some("tcp:1@a".parse().unwrap()), None, vec![]);
+        let identity = None;
         keys(
             "MachineDetail",
-            MachineDetail { machine, source, disks, hardware, first_seen, peer, health, receipt, history },
+            MachineDetail { machine, source, disks, hardware, first_seen, peer, health, identity, receipt, history },
         );
         let add = AddMachine {
             name: label(),
@@ -376,6 +399,7 @@ mod tests {
             network_first: Some(true),
             health: Some(text()),
             note: Some(text()),
+            identity: Some(text()),
         };
         keys("SetMachine", &set);
         keys("SetMachines", SetMachines { machines: vec![text()], tag: Some(label()), all: true, set });
@@ -390,6 +414,11 @@ mod tests {
             last: false,
             wipe_existing: false,
             then: Some(Then::Reboot),
+            identity: Some(false),
+            new_uuids: true,
+            size: Size::Layout(Layout::default()),
+            first_boot: Some(BootCall::Noted),
+            ignore: vec![Check::BootCheck],
         };
         keys("AddRule", &rule);
         keys("RuleInfo", RuleInfo { id: 1, rule, created: text(), by: text(), fired: 1 });
@@ -403,6 +432,11 @@ mod tests {
             tries: Some(1),
             disk: "0:serial=a".to_owned(),
             agreed: Some(text()),
+            identity: Some(true),
+            size: Size::Layout(Layout::default()),
+            first_boot: Some(BootCall::Awaited),
+            boot_limit: Some(1),
+            ignore: vec![Check::BootCheck],
             ..JobOptions::default()
         };
         keys("JobOptions", &options);
@@ -415,6 +449,7 @@ mod tests {
             power: text(),
             runs: Some(runs()),
             erases: vec![DiskSeen::default()],
+            becomes: Some(Becomes::default()),
             warnings: vec![],
             refused: None,
         };
@@ -443,9 +478,11 @@ mod tests {
             started: None,
             ended: None,
             run: None,
+            first_boot: Some(BootCall::Noted),
+            booted: Some(text()),
         };
         keys("JobInfo", &job);
-        keys("JobDetail", JobDetail { job, parts: vec![], events: vec![] });
+        keys("JobDetail", JobDetail { job, parts: vec![], becomes: None, booted: None, events: vec![] });
         keys("JobBeat", JobBeat::default());
         keys("JobWord", JobWord { job: 1, go_on: true, message: text() });
         let (error, kind) = (Some(text()), Some(ramet_wire::api::ErrorKind::Retry));

@@ -4,6 +4,7 @@
 //! Promise: it lists exactly the routes that the router has; `server/openapi.json` is the same, a test says so.
 
 mod agents;
+mod beyond;
 mod fleet;
 mod power;
 pub mod schemas;
@@ -150,6 +151,7 @@ fn securities(route: &Route) -> Vec<SecurityRequirement> {
         Caller::Session(Action::Restore) => SecurityRequirement::new("restore", none),
         Caller::Admin => SecurityRequirement::new("admin", none),
         Caller::Metrics => SecurityRequirement::new("metrics", none),
+        Caller::FirstBoot => SecurityRequirement::new("first-boot", none),
         Caller::SignedUrl => SecurityRequirement::new("address", none),
     };
     route.who.iter().map(requirement).collect()
@@ -167,6 +169,7 @@ fn components() -> ComponentsBuilder {
         .security_scheme("restore", bearer("the session of a restore"))
         .security_scheme("admin", bearer("a token of scope admin"))
         .security_scheme("metrics", bearer("a token of scope metrics"))
+        .security_scheme("first-boot", bearer("the token of a clone, for one call"))
         .security_scheme("address", address);
     for schema in schemas::all() {
         components = components.schema(schema.name, schema.to_openapi());

@@ -68,7 +68,7 @@ pub(super) const fn schema(name: &'static str, about: &'static str, fields: &'st
 }
 
 pub(super) const ACTION: Kind = Words(&["capture", "restore"]);
-pub(super) const SCOPES: Kind = List(&Words(&["capture", "restore", "admin", "metrics"]));
+pub(super) const SCOPES: Kind = List(&Words(&["capture", "restore", "admin", "metrics", "first-boot"]));
 
 /// Messages of runs, images, tokens and upkeep.
 pub static SCHEMAS: &[Schema] = &[
@@ -213,6 +213,7 @@ pub static SCHEMAS: &[Schema] = &[
             field("seconds", Number, "from plan to the last read-back"),
             field("fetched_bytes", Integer, "bytes fetched from the store"),
             maybe("notes", List(&Text), "what else was done or could not be"),
+            maybe("adapted", Any, "what was done beyond the copy: changes, identity, without"),
             field("disks", List(&Any), "disks with proof and spaces"),
         ],
         open: true,
@@ -309,7 +310,12 @@ pub static SCHEMAS: &[Schema] = &[
 
 /// All messages, those of agents without a token too.
 pub fn all() -> impl Iterator<Item = &'static Schema> {
-    SCHEMAS.iter().chain(super::agents::SCHEMAS).chain(super::fleet::SCHEMAS).chain(super::power::SCHEMAS)
+    SCHEMAS
+        .iter()
+        .chain(super::agents::SCHEMAS)
+        .chain(super::fleet::SCHEMAS)
+        .chain(super::beyond::SCHEMAS)
+        .chain(super::power::SCHEMAS)
 }
 
 impl Schema {
@@ -451,7 +457,7 @@ pub(super) mod tests {
                 seconds: 1.5,
                 fetched_bytes: 1,
                 notes: vec!["a firmware entry was added".to_owned()],
-                adapted: None,
+                adapted: Some(ramet_wire::adapt::Adapted::default()),
                 disks: vec![],
             },
         );

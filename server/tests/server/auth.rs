@@ -11,6 +11,7 @@ fn path(route: &Route) -> String {
     let path = route.path.replace("{pack}", &pack).replace("{image}", "web").replace("{run}", "0123456789abcdef");
     let path = path.replace("{token}", "0123abcd").replace("{pin}", "0123abcd").replace("{code}", "2345-6789");
     let path = path.replace("{machine}", "web01").replace("{job}", "1").replace("{rule}", "1");
+    let path = path.replace("{tag}", "rack");
     path.replace("{mac}", "52:54:00:00:00:01").replace("{name}", "vmlinuz")
 }
 

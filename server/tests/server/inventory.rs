@@ -20,9 +20,7 @@ fn rule(matches: &str) -> AddRule {
         accept: true,
         tags: vec!["auto".parse().unwrap()],
         restore: Some("web".parse().unwrap()),
-        last: false,
-        wipe_existing: false,
-        then: None,
+        ..AddRule::default()
     }
 }
 

@@ -11,6 +11,14 @@ use serde::{Deserialize, Serialize};
 pub const CHANGES_MAX: usize = 4096;
 /// Longest path or sentence of a change, in bytes.
 pub const CHANGE_TEXT_MAX: usize = 4096;
+/// Largest [`Booted`] as JSON, in bytes.
+pub const BOOTED_MAX: usize = 32 << 10;
+/// Most addresses of a [`Booted`].
+pub const ADDRESSES_MAX: usize = 64;
+/// Most SSH host keys of a [`Booted`].
+pub const SSH_KEYS_MAX: usize = 16;
+/// Longest word of a [`Booted`], in characters.
+pub const BOOTED_TEXT_MAX: usize = 256;
 
 /// What shall be done beyond the copy. The default is nothing: byte for byte the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +59,75 @@ pub enum Size {
     Layout(Layout),
 }
 
+impl Size {
+    /// Partitions stay as they were.
+    #[must_use]
+    pub const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+
+    /// In one word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Fill => "fill",
+            Self::Layout(_) => "layout",
+        }
+    }
+}
+
+/// What becomes of a call of the clone, where an operator wants it to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootCall {
+    /// It is noted when it comes.
+    Noted,
+    /// The job waits for it, and fails without it.
+    Awaited,
+}
+
+/// A check of a plan that an operator can overrule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// Whether the image would boot on the machine.
+    BootCheck,
+}
+
+/// What an order beyond the copy comes to, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Becomes {
+    /// The name that it gets, if it gets one.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// It gets an identity.
+    pub identity: bool,
+    /// It gets new UUIDs.
+    pub new_uuids: bool,
+    /// `keep`, `fill` or `layout`.
+    pub size: String,
+    /// It calls the server when it has booted.
+    pub first_boot: bool,
+}
+
+impl Becomes {
+    /// In words; none for a plain copy.
+    #[must_use]
+    pub fn of(adapt: &Adapt, calls: bool) -> Option<Self> {
+        if adapt.is_nothing() && !calls {
+            return None;
+        }
+        Some(Self {
+            hostname: adapt.identity.as_ref().and_then(|identity| identity.hostname.clone()),
+            identity: adapt.identity.is_some(),
+            new_uuids: adapt.new_uuids,
+            size: adapt.size.word().to_owned(),
+            first_boot: calls || adapt.first_boot.is_some(),
+        })
+    }
+}
+
 /// How a clone says that it has booted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +162,19 @@ pub struct Booted {
     pub ssh_keys: Vec<String>,
 }
 
+/// A call of a clone that came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSeen {
+    /// RFC 3339.
+    pub at: String,
+    /// The job that made the clone.
+    pub job: u64,
+    /// From where.
+    pub peer: String,
+    /// What it said.
+    pub booted: Booted,
+}
+
 /// What was done beyond the copy, in a receipt. The proof covers the data before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,4 +198,17 @@ pub struct Change {
     pub what: String,
     /// What became of it, for people. Never a secret: files with keys say only that they are new.
     pub how: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_machine_becomes_is_nothing_for_a_plain_copy() {
+        assert_eq!(Becomes::of(&Adapt::default(), false), None);
+        let adapt = Adapt { size: Size::Fill, ..Adapt::default() };
+        let becomes = Becomes::of(&adapt, true).unwrap();
+        assert_eq!((becomes.size.as_str(), becomes.first_boot, becomes.identity), ("fill", true, false));
+    }
 }

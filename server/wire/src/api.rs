@@ -25,6 +25,9 @@ pub enum Scope {
     Admin,
     /// May read the numbers at `/metrics`, and nothing else.
     Metrics,
+    /// May say once that the clone of one job has booted. Never an operator's to give.
+    #[serde(rename = "first-boot")]
+    FirstBoot,
 }
 
 impl std::str::FromStr for Scope {
@@ -35,6 +38,7 @@ impl std::str::FromStr for Scope {
             "restore" => Ok(Self::Restore),
             "admin" => Ok(Self::Admin),
             "metrics" => Ok(Self::Metrics),
+            "first-boot" => Ok(Self::FirstBoot),
             _ => Err(format!("scope {text:?} is none of capture, restore, admin, metrics")),
         }
     }
@@ -47,6 +51,7 @@ impl std::fmt::Display for Scope {
             Self::Restore => "restore",
             Self::Admin => "admin",
             Self::Metrics => "metrics",
+            Self::FirstBoot => "first-boot",
         })
     }
 }

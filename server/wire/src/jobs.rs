@@ -3,6 +3,7 @@
 //! In and out: JSON bodies of `/v1/jobs`.
 //! Promise: every end has a cause and a next step in words; a state or cause from a newer version is shown as unknown.
 
+use crate::adapt::{Becomes, BootCall, BootSeen, Check, Size};
 use crate::agents::DiskSeen;
 use crate::api::ErrorKind;
 use crate::machines::{Label, RunsWhat};
@@ -15,6 +16,8 @@ use std::{fmt, str::FromStr};
 pub const TARGETS_MAX: usize = 10_000;
 /// Most things that one job expects.
 pub const EXPECT_MAX: usize = 8;
+/// Longest time for which a job waits for its clone's first boot, in seconds.
+pub const BOOT_LIMIT_MAX: u64 = 86_400;
 
 macro_rules! words {
     ($type:ident { $($name:ident = $word:literal),* $(,)? }) => {
@@ -141,6 +144,12 @@ pub enum Cause {
     Returned,
     /// What was expected did not answer.
     NotSeenUp,
+    /// The disk holds the image, and the clone is not the machine of its own that was ordered.
+    WithoutIdentity,
+    /// The image would not boot on the machine.
+    WillNotBoot,
+    /// The clone has not called.
+    NotBooted,
     /// The job that this one waited for is not confirmed.
     Before,
     /// An operator cancelled it.
@@ -165,6 +174,9 @@ words!(Cause {
     NotBack = "not-back",
     Returned = "returned",
     NotSeenUp = "not-seen-up",
+    WithoutIdentity = "without-identity",
+    WillNotBoot = "will-not-boot",
+    NotBooted = "not-booted",
     Before = "before",
     Operator = "operator",
 });
@@ -183,11 +195,13 @@ pub enum Seen {
     AskedDisk,
     /// What was expected answered.
     Up,
+    /// The clone itself called from its own system.
+    Booted,
     /// From a newer version.
     #[serde(other)]
     Unknown,
 }
-words!(Seen { Nothing = "nothing", Done = "done", Left = "left", AskedDisk = "asked-disk", Up = "up" });
+words!(Seen { Nothing = "nothing", Done = "done", Left = "left", AskedDisk = "asked-disk", Up = "up", Booted = "booted" });
 
 /// What tells that a machine is up: `tcp:PORT@HOST`, a connection that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -273,6 +287,25 @@ pub struct JobOptions {
     /// Refuse disks that hold a table or a file system.
     #[serde(default)]
     pub blank_only: bool,
+    /// The clone gets the identity that is declared; none: where one is. `true` refuses machines without one, `false`
+    /// makes the plain copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<bool>,
+    /// New UUIDs for tables, partitions and file systems.
+    #[serde(default)]
+    pub new_uuids: bool,
+    /// What happens on a disk of another size.
+    #[serde(default, skip_serializing_if = "Size::is_keep")]
+    pub size: Size,
+    /// The clone calls when it has booted; none: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_boot: Option<BootCall>,
+    /// For so long a job waits for that, in seconds, at most [`BOOT_LIMIT_MAX`]; none: 15 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_limit: Option<u64>,
+    /// Checks that are overruled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Check>,
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
@@ -372,6 +405,9 @@ pub struct PlannedMachine {
     /// Disks whose content will be gone.
     #[serde(default)]
     pub erases: Vec<DiskSeen>,
+    /// What it becomes beyond the copy; none: a plain copy.
+    #[serde(default)]
+    pub becomes: Option<Becomes>,
     /// What an operator should know before agreeing.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -438,6 +474,12 @@ pub struct JobInfo {
     /// The newest run of its agents.
     #[serde(default)]
     pub run: Option<String>,
+    /// What becomes of its clone's call; none: the clone does not call.
+    #[serde(default)]
+    pub first_boot: Option<BootCall>,
+    /// The host as which its clone has called.
+    #[serde(default)]
+    pub booted: Option<String>,
 }
 
 /// `GET /v1/jobs/{job}`: a job with all that happened.
@@ -447,6 +489,12 @@ pub struct JobDetail {
     pub job: JobInfo,
     /// Its parts.
     pub parts: Vec<JobInfo>,
+    /// What its machine becomes beyond the copy; none: a plain copy.
+    #[serde(default)]
+    pub becomes: Option<Becomes>,
+    /// The call of its clone.
+    #[serde(default)]
+    pub booted: Option<BootSeen>,
     /// What happened, oldest first.
     pub events: Vec<JobEvent>,
 }
@@ -519,7 +567,12 @@ mod tests {
         same(Seen::ALL, Seen::word);
         assert!(JobState::ALL.iter().all(|state| JobState::of(state.word()) == *state));
         assert_eq!(serde_json::from_str::<JobState>("\"levitating\"").unwrap(), JobState::Unknown);
-        assert!(Seen::Up > Seen::AskedDisk && Seen::AskedDisk > Seen::Left && Seen::Left > Seen::Done);
+        assert!(
+            Seen::Booted > Seen::Up
+                && Seen::Up > Seen::AskedDisk
+                && Seen::AskedDisk > Seen::Left
+                && Seen::Left > Seen::Done
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod segment;
 pub mod settings;
 pub mod sign;
 pub mod table;
+pub mod tags;
 
 pub use id::{ChunkId, Fingerprint, ImageId, PackName, SegmentsDigest};
 pub use name::{ImageGlob, ImageName, ImageRef};

@@ -3,6 +3,7 @@
 //! In and out: JSON bodies of `/v1/machines`, `/v1/rules` and `/v1/audit`.
 //! Promise: requests are strict, answers are tolerant; no secret of a power system is in any answer.
 
+use crate::adapt::{BootCall, BootSeen, Check, Size};
 use crate::agents::DiskSeen;
 use crate::hardware::Hardware;
 use crate::jobs::{Expect, JobKind, JobState};
@@ -10,6 +11,7 @@ use crate::manifest::Source;
 use crate::name::ImageRef;
 use crate::receipt::SignedReceipt;
 use crate::settings::{Mac, Then};
+use crate::tags::Declared;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -103,6 +105,9 @@ pub struct RunsWhat {
     pub since: String,
     /// The run that proved it; its receipt is at `/v1/runs/{run}`.
     pub run: String,
+    /// It was to be a machine of its own, and is a plain copy of its source.
+    #[serde(default)]
+    pub without_identity: bool,
 }
 
 /// The job that a machine is busy with.
@@ -165,6 +170,9 @@ pub struct MachineInfo {
     /// RFC 3339: its agent was heard of last.
     #[serde(default)]
     pub seen: Option<String>,
+    /// The call of the clone on its disks.
+    #[serde(default)]
+    pub booted: Option<BootSeen>,
     /// What an operator should know; may be empty.
     #[serde(default)]
     pub note: String,
@@ -190,6 +198,9 @@ pub struct MachineDetail {
     /// What is asked for whether it is well, if anything.
     #[serde(default)]
     pub health: Option<Expect>,
+    /// The identity that is declared for it alone; those of its tags stand under it.
+    #[serde(default)]
+    pub identity: Option<Declared>,
     /// The receipt of what runs on it.
     #[serde(default)]
     pub receipt: Option<SignedReceipt>,
@@ -287,6 +298,9 @@ pub struct SetMachine {
     /// A note for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Who its clones are, in TOML, at most [`DECLARED_MAX`](crate::tags::DECLARED_MAX) bytes; empty for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// `PUT /v1/machines`: the same for many, in one transaction: all or none.
@@ -325,7 +339,7 @@ pub enum RuleWhen {
 }
 
 /// `POST /v1/rules`: what happens by itself, once for each machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRule {
     /// When.
@@ -355,6 +369,21 @@ pub struct AddRule {
     /// What follows the restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Then>,
+    /// As in [`JobOptions`](crate::jobs::JobOptions).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<bool>,
+    /// The same.
+    #[serde(default)]
+    pub new_uuids: bool,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Size::is_keep")]
+    pub size: Size,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_boot: Option<BootCall>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Check>,
 }
 
 /// `GET /v1/rules`: a rule.

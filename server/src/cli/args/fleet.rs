@@ -5,8 +5,10 @@
 
 use super::Life;
 use super::boot::Word;
+use super::tags::{Awaited, MachineIdentity, SizeWord};
 use argh::FromArgs;
-use ramet_wire::jobs::{Expect, JobState};
+use ramet_wire::adapt::Check;
+use ramet_wire::jobs::JobState;
 use ramet_wire::machines::{Label, MachineState, RuleWhen};
 use ramet_wire::settings::{Mac, Then};
 use ramet_wire::{Fingerprint, ImageName, ImageRef};
@@ -15,9 +17,9 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
 group!(
-    /// list, show, add, remove, accept, set and tag machines
+    /// list, show, add, remove, accept, set and tag machines, and show who their clones would be
     Machine, "machine", MachineAction {
-        MachineLs, MachineShow, MachineAdd, MachineRm, MachineAccept, MachineSet, MachineTag
+        MachineLs, MachineShow, MachineAdd, MachineRm, MachineAccept, MachineSet, MachineTag, MachineIdentity
     }
 );
 group!(
@@ -141,6 +143,12 @@ reach!(
         /// a note for people
         #[argh(option)]
         note: [Option<String>],
+        /// file that declares who clones on them are, TOML; it stands over what is declared for their tags
+        #[argh(option)]
+        identity: [Option<PathBuf>],
+        /// declare nothing of that
+        #[argh(switch)]
+        no_identity: [bool],
     }
 );
 reach!(
@@ -187,6 +195,21 @@ reach!(
         /// what follows the restore: reboot, poweroff or wait
         #[argh(option)]
         then: [Option<Word<Then>>],
+        /// a plain copy, whatever identity is declared
+        #[argh(switch)]
+        no_identity: [bool],
+        /// new UUIDs for tables, partitions and file systems; what names them follows
+        #[argh(switch)]
+        new_uuids: [bool],
+        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
+        #[argh(option)]
+        size: [Option<SizeWord>],
+        /// the clone calls this server once when it has booted; nobody waits for it
+        #[argh(switch)]
+        first_boot: [bool],
+        /// overrule a check of the plan: boot-check, whether the image would boot there
+        #[argh(option)]
+        ignore: [Vec<Word<Check>>],
     }
 );
 reach!(
@@ -207,9 +230,10 @@ macro_rules! work {
         reach!(
             $(#[$about])* $name, $command, {
                 $($(#[$doc])* $field: [$($type)+],)*
-                /// what must answer before the job is confirmed: tcp:PORT@HOST; for a single machine, once for each
+                /// what must be before the job is confirmed: boot, the clone itself calls; or tcp:PORT@HOST, which must
+                /// answer, for a single machine; once for each
                 #[argh(option)]
-                expect: [Vec<Expect>],
+                expect: [Vec<Awaited>],
                 /// how often it is tried, 1 to 10 (default 3)
                 #[argh(option)]
                 tries: [Option<u32>],
@@ -268,6 +292,27 @@ work!(
         /// what follows: reboot, poweroff or wait (default reboot)
         #[argh(option)]
         then: [Option<Word<Then>>],
+        /// a plain copy, whatever identity is declared
+        #[argh(switch)]
+        no_identity: [bool],
+        /// new UUIDs for tables, partitions and file systems; what names them follows
+        #[argh(switch)]
+        new_uuids: [bool],
+        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
+        #[argh(option)]
+        size: [Option<SizeWord>],
+        /// file with sizes of partitions, TOML
+        #[argh(option)]
+        layout: [Option<PathBuf>],
+        /// the clone calls this server once when it has booted; nobody waits for it
+        #[argh(switch)]
+        first_boot: [bool],
+        /// for so long --expect boot waits: a number and s, m or h (default 15m)
+        #[argh(option)]
+        boot_limit: [Option<Life>],
+        /// overrule a check of the plan: boot-check, whether the image would boot there
+        #[argh(option)]
+        ignore: [Vec<Word<Check>>],
     }
 );
 work!(
@@ -297,6 +342,27 @@ work!(
         /// what follows on the targets: reboot, poweroff or wait (default reboot)
         #[argh(option)]
         then: [Option<Word<Then>>],
+        /// a plain copy, whatever identity is declared
+        #[argh(switch)]
+        no_identity: [bool],
+        /// new UUIDs for tables, partitions and file systems; what names them follows
+        #[argh(switch)]
+        new_uuids: [bool],
+        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
+        #[argh(option)]
+        size: [Option<SizeWord>],
+        /// file with sizes of partitions, TOML
+        #[argh(option)]
+        layout: [Option<PathBuf>],
+        /// the clone calls this server once when it has booted; nobody waits for it
+        #[argh(switch)]
+        first_boot: [bool],
+        /// for so long --expect boot waits: a number and s, m or h (default 15m)
+        #[argh(option)]
+        boot_limit: [Option<Life>],
+        /// overrule a check of the plan: boot-check, whether the image would boot there
+        #[argh(option)]
+        ignore: [Vec<Word<Check>>],
     }
 );
 work!(

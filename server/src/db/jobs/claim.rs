@@ -5,10 +5,11 @@
 
 use super::{Now, Said, action, find, is_done, note, open_of, query, step, try_over};
 use crate::db::machines::{self, MachineRow, Report};
-use crate::db::{netboot, runs, tokens};
+use crate::db::{first_boot, netboot, runs, tokens};
 use crate::inventory::{candidates, disks};
 use crate::jobs::states::{Event, is_active};
 use ramet_wire::ImageRef;
+use ramet_wire::adapt::{Adapt, FirstBoot};
 use ramet_wire::agents::Work;
 use ramet_wire::jobs::{Cause, JobKind, JobState};
 use ramet_wire::settings::Mode;
@@ -29,6 +30,10 @@ pub struct Ask {
     pub code: String,
     /// Id, text and SHA-256 of a token that becomes real if there is work.
     pub token: (String, String, [u8; 32]),
+    /// How its clone would call when it has booted, with a token of its own; the same of that: id and SHA-256.
+    pub first_boot: (FirstBoot, String, [u8; 32]),
+    /// For how many seconds that token is good.
+    pub call_life: i64,
     /// Seconds after which it must be heard of again.
     pub lease: i64,
     /// When.
@@ -199,8 +204,20 @@ fn hand_out(tx: &Connection, job: &JobRow, ask: &Ask, before: Option<String>) ->
     let disk = if job.disks.is_empty() { job.options.disk.clone() } else { disks::words(&job.disks) };
     let number = u64::try_from(job.id).unwrap_or(0);
     let blank_only = job.options.blank_only;
-    let work = Work { action, image, token: text, then, disk, job: Some(number), blank_only, adapt: None };
+    let adapt = if job.kind == JobKind::Restore { beyond(tx, job, ask)? } else { None };
+    let work = Work { action, image, token: text, then, disk, job: Some(number), blank_only, adapt };
     Ok(Claim::Go(Box::new(work), before))
+}
+
+/// What the machine becomes beyond the copy, with the token of its clone's call.
+fn beyond(tx: &Connection, job: &JobRow, ask: &Ask) -> rusqlite::Result<Option<Box<Adapt>>> {
+    let mut adapt = super::adapt_of(tx, job.id)?.unwrap_or_default();
+    if job.options.first_boot.is_some() {
+        let (call, id, hash) = ask.first_boot.clone();
+        first_boot::hand_out(tx, job.id, &id, hash, ask.call_life, ask.now.wall)?;
+        adapt.first_boot = Some(call);
+    }
+    Ok((!adapt.is_nothing()).then(|| Box::new(adapt)))
 }
 
 /// Two boots claim one job: it fails with both addresses. Called when the session of the first can publish nothing more.

@@ -5,6 +5,7 @@
 
 use super::rows::{COLUMNS, JobRow, find, query, row};
 use ramet_wire::ImageRef;
+use ramet_wire::adapt::Becomes;
 use ramet_wire::jobs::{JobDetail, JobEvent, JobInfo, JobState};
 use rusqlite::Connection;
 
@@ -39,7 +40,12 @@ pub fn detail(connection: &Connection, id: i64) -> rusqlite::Result<Option<JobDe
         })
     })?;
     let events = events.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(JobDetail { job: job.to_wire(), parts: parts.iter().map(JobRow::to_wire).collect(), events }))
+    let adapt = super::adapt_of(connection, id)?.unwrap_or_default();
+    let sql = "SELECT booted FROM jobs WHERE id = ?1";
+    let booted = connection.prepare_cached(sql)?.query_row([id], |row| crate::db::machines::booted(row, 0))?;
+    let job = job.to_wire();
+    let becomes = Becomes::of(&adapt, job.first_boot.is_some());
+    Ok(Some(JobDetail { job, parts: parts.iter().map(JobRow::to_wire).collect(), becomes, booted, events }))
 }
 
 /// The jobs of a machine that are not over.

@@ -74,6 +74,8 @@ pub struct JobRow {
     pub left_at: Option<i64>,
     /// How its agent said that the machine goes on.
     pub follows: Option<Then>,
+    /// The host as which its clone has called.
+    pub booted: Option<String>,
     pub(super) by: String,
     pub(super) created: i64,
     pub(super) started: Option<i64>,
@@ -83,7 +85,7 @@ pub struct JobRow {
 /// The columns of [`row`].
 pub const COLUMNS: &str = "id, parent, after, kind, machine, name, rack, image, version, options, disks, state, step, done,
     total, try_now, tries, cause, message, next, seen, since, until, powered, ours, boot, peer, approved, token, run, lease,
-    left_at, follows, by, created, started, ended";
+    left_at, follows, by, created, started, ended, booted ->> '$.booted.host'";
 
 fn odd(at: usize) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(at, String::new(), Type::Text)
@@ -134,6 +136,7 @@ pub fn row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         created: row.get(34)?,
         started: row.get(35)?,
         ended: row.get(36)?,
+        booted: row.get(37)?,
     })
 }
 
@@ -189,6 +192,8 @@ impl JobRow {
             started: self.started.map(crate::time::rfc3339),
             ended: self.ended.map(crate::time::rfc3339),
             run: self.run.clone(),
+            first_boot: self.options.first_boot.filter(|_| self.kind == JobKind::Restore),
+            booted: self.booted.clone(),
         }
     }
 }

@@ -108,7 +108,7 @@ fn begin(tx: &Connection, pace: &Pace, now: Now) -> rusqlite::Result<()> {
         _ => false,
     };
     let mut power = active.iter().filter(switching).count();
-    let ready = "state = 'queued' AND kind <> 'tree' AND wake <= ?1
+    let ready = "state = 'queued' AND kind <> 'tree' AND wake <= ?1 AND checked = 1
                  AND (after IS NULL OR (SELECT version FROM jobs AS before WHERE before.id = jobs.after) IS NOT NULL)
                  AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.machine = jobs.machine
                      AND other.state IN ('power', 'boot', 'running', 'leaving'))";
@@ -239,7 +239,8 @@ pub fn looked(connection: &mut Connection, id: i64, look: &Look, seen: Seen, now
             }
         }
         Look::Confirmed => {
-            step(&tx, &job, Event::Seen, &Said::default(), now)?;
+            let said = job.booted.as_ref().map(|host| Said::plain(format!("booted as {host}"))).unwrap_or_default();
+            step(&tx, &job, Event::Seen, &said, now)?;
         }
         Look::Not(said) => {
             step(&tx, &job, Event::Fail, said, now)?;

@@ -1,17 +1,27 @@
 //! Questions about machines.
 //!
 //! In: names, tags. Out: machines as operators see them.
-//! Promise: a list reads no reports: three queries, whatever its length.
+//! Promise: a list reads no reports: four queries, whatever its length.
 
 use super::{MachineRow, find, json, odd, read, state};
+use ramet_wire::adapt::BootSeen;
 use ramet_wire::jobs::{Expect, JobKind, JobState};
 use ramet_wire::machines::{BusyWith, Label, MachineDetail, MachineEvent, MachineInfo, RunsWhat};
 use ramet_wire::settings::Mac;
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
 
+/// Machines that a note names as doubles.
+const DOUBLES: usize = 5;
+
 const COLUMNS: &str = "id, name, state, model, memory, disk_count, disk_bytes, tags, rack, protected, approve,
-    network_first, kind, runs_image, runs_since, runs_run, seen, note";
+    network_first, kind, runs_image, runs_since, runs_run, seen, note, booted,
+    runs_without";
+
+/// The call of a clone in column `at`.
+pub(in crate::db) fn booted(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<BootSeen>> {
+    row.get::<_, Option<String>>(at)?.map(|text| serde_json::from_str(&text).map_err(|_| odd(at))).transpose()
+}
 
 fn info(row: &Row<'_>) -> rusqlite::Result<(i64, MachineInfo)> {
     let (id, count): (i64, i64) = (row.get(0)?, row.get(4)?);
@@ -21,7 +31,8 @@ fn info(row: &Row<'_>) -> rusqlite::Result<(i64, MachineInfo)> {
     let (image, since, run): (Option<String>, Option<i64>, Option<String>) = (row.get(13)?, row.get(14)?, row.get(15)?);
     let runs = match (image, since, run) {
         (Some(image), Some(since), Some(run)) => {
-            Some(RunsWhat { image: image.parse().map_err(|_| odd(13))?, since: crate::time::rfc3339(since), run })
+            let (since, without_identity) = (crate::time::rfc3339(since), row.get(19)?);
+            Some(RunsWhat { image: image.parse().map_err(|_| odd(13))?, since, run, without_identity })
         }
         _ => None,
     };
@@ -43,6 +54,7 @@ fn info(row: &Row<'_>) -> rusqlite::Result<(i64, MachineInfo)> {
         runs,
         job: None,
         seen: row.get::<_, Option<i64>>(16)?.map(crate::time::rfc3339),
+        booted: booted(row, 18)?,
         note: row.get(17)?,
     };
     Ok((id, info))
@@ -79,12 +91,37 @@ pub fn list(connection: &Connection, tag: Option<&Label>, only: Option<i64>) -> 
         let id = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
         busy.insert(row.get(0)?, BusyWith { id, kind, state });
     }
-    let whole = |(id, info): (i64, MachineInfo)| MachineInfo {
-        macs: macs.remove(&id).unwrap_or_default(),
-        job: busy.remove(&id),
-        ..info
+    let mut doubles = doubles(connection, only)?;
+    let whole = |(id, info): (i64, MachineInfo)| {
+        let notes = [Some(info.note), doubles.remove(&id)].into_iter().flatten().filter(|note| !note.is_empty());
+        MachineInfo {
+            macs: macs.remove(&id).unwrap_or_default(),
+            job: busy.remove(&id),
+            note: notes.collect::<Vec<_>>().join("; "),
+            ..info
+        }
     };
     Ok(rows.into_iter().map(whole).collect())
+}
+
+/// Machines that have called as if they were one: for each what it shares, and with whom.
+fn doubles(connection: &Connection, only: Option<i64>) -> rusqlite::Result<HashMap<i64, String>> {
+    let sql = "SELECT own.machine, name, substr(own.mark, 1, instr(own.mark, ' ') - 1) FROM boot_marks AS own
+               JOIN boot_marks AS other ON other.mark = own.mark AND other.machine <> own.machine
+               JOIN machines ON machines.id = other.machine WHERE ?1 IS NULL OR own.machine = ?1
+               GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let mut query = connection.prepare_cached(sql)?;
+    let mut found = query.query([only])?;
+    let mut shared: HashMap<i64, Vec<String>> = HashMap::new();
+    while let Some(row) = found.next()? {
+        let (name, what): (String, String) = (row.get(1)?, row.get(2)?);
+        let all = shared.entry(row.get(0)?).or_default();
+        if all.len() < DOUBLES {
+            all.push(format!("{what} as {name}"));
+        }
+    }
+    let note = |all: Vec<String>| format!("duplicate identity: same {}", all.join(", same "));
+    Ok(shared.into_iter().map(|(id, all)| (id, note(all))).collect())
 }
 
 /// All that is known of one machine.
@@ -102,6 +139,7 @@ pub fn detail(connection: &Connection, id: i64, most: u32) -> rusqlite::Result<O
         Ok(MachineEvent { at, who: row.get(1)?, what: row.get(2)?, detail: row.get(3)? })
     })?;
     let history = history.collect::<rusqlite::Result<_>>()?;
+    let identity = super::super::identities::of_machine(connection, id)?;
     let sql = "SELECT source, disks, hardware, first_seen, peer, health FROM machines WHERE id = ?1";
     connection
         .query_row(sql, [id], |row| {
@@ -115,6 +153,7 @@ pub fn detail(connection: &Connection, id: i64, most: u32) -> rusqlite::Result<O
                 first_seen: crate::time::rfc3339(row.get(3)?),
                 peer: row.get(4)?,
                 health: health.map(|text| text.parse::<Expect>().map_err(|_| odd(5))).transpose()?,
+                identity,
                 receipt: receipt.and_then(|run| run.receipt),
                 history,
             })
