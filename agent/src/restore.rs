@@ -14,6 +14,7 @@ pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
 use crate::adapt::size::{self, Resized, Stage};
+use crate::adapt::system::{self, Held, Settled};
 use crate::nvram::{Added, Nvram};
 use crate::progress::Part;
 use crate::say::chain;
@@ -69,6 +70,9 @@ pub trait Watch {
 
     /// Called several times a second.
     fn progress(&self, now: &Progress);
+
+    /// What is done now that the bytes are proven, in one word.
+    fn step(&self, _: &str) {}
 }
 
 /// How far a restore is, in bytes.
@@ -179,6 +183,8 @@ fn prepare<'a>(
     let pairs = pair_up(&manifest, request)?;
     let opened = open(&pairs)?;
     choose::check(&manifest, &opened, request)?;
+    let media: Vec<_> = opened.iter().map(|opened| &*opened.medium).collect();
+    crate::adapt::before::check(&manifest, &media, &request.adapt, request.partitions.is_empty()).map_err(Refused::Adapt)?;
     let mut segments = Segments::new(door, fetched).map_err(|error| before("starting", error))?;
     let chunks = Chunks::new(door, fetched).map_err(|error| before("starting", error))?;
     let (mut disks, mut plans, mut all_resized) = (Vec::new(), Vec::new(), Vec::new());
@@ -281,12 +287,13 @@ fn execute(
     write_all(&mut passes, &stages, &mut crew, &mut ready.segments, &tick)
         .map_err(|source| Failed::Writing { left: left(&passes), source })?;
     tick();
-    let changes = grow_all(ready)?;
+    let grown = grow_all(ready)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (note, warning) = firmware_entry(ready, request);
+    let settled = settle_all(ready, door, request, watch, grown);
+    let (note, warning) = firmware_entry(ready, &settled.manifest, request);
     let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
     receipt.notes.extend(note);
-    receipt.adapted = (!changes.is_empty()).then(|| Adapted { changes, ..Adapted::default() });
+    receipt.adapted = Some(settled.adapted).filter(|adapted| *adapted != Adapted::default());
     receipt.check(&ready.manifest, ready.id, &request.partitions).map_err(Failed::Unproven)?;
     let json = serde_json::to_string_pretty(&receipt).map_err(Failed::Json)?;
     let signed = door.receipt(&json).map_err(Failed::Receipt)?;
@@ -323,6 +330,26 @@ fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
     Ok(changes)
 }
 
+/// The disks hold the image: their system becomes what was ordered, or the receipt says why not.
+fn settle_all(
+    ready: &Ready<'_>,
+    door: &dyn Downstream,
+    request: &Request,
+    watch: &dyn Watch,
+    grown: Vec<Change>,
+) -> Settled {
+    if system::concerns(&request.adapt) {
+        watch.step("adapting");
+        door.progress("adapting", 0, 0);
+    }
+    let disks = ready.disks.iter().map(|(opened, map)| Held { ordinal: map.ordinal, medium: &*opened.medium });
+    let disks: Vec<Held<'_>> = disks.collect();
+    let run = door.run().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let mut settled = system::settle(&ready.manifest, &disks, &request.adapt, &run);
+    settled.adapted.changes.splice(0..0, grown);
+    settled
+}
+
 /// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
 fn write_all(
     passes: &mut [Pass<'_>],
@@ -354,12 +381,12 @@ fn left(passes: &[Pass<'_>]) -> Left {
 
 /// Tells the firmware of a whole image where its loader is, when it would not find it by itself. A note for the receipt, and
 /// a warning with the next step when the firmware refuses.
-fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Option<String>) {
+fn firmware_entry(ready: &Ready<'_>, manifest: &Manifest, request: &Request) -> (Option<String>, Option<String>) {
     // An image file is started by another machine than this one.
     let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
     let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
     let Some(nvram) = wanted else { return (None, None) };
-    match nvram.add(&ready.manifest) {
+    match nvram.add(manifest) {
         Ok(Added::Needless(_)) => (None, None),
         Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
         Ok(Added::New { name, label, path }) => {

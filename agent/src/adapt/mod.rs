@@ -4,6 +4,7 @@
 //! Promise: everything that can be refused is refused before the first write; the default is nothing at all.
 
 pub mod ability;
+pub mod before;
 pub mod grow;
 pub mod joined;
 pub mod layout;
@@ -12,5 +13,6 @@ pub mod programs;
 pub mod shrink;
 pub mod size;
 pub mod swap;
+pub mod system;
 #[cfg(test)]
 mod tests;

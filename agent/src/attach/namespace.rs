@@ -19,16 +19,24 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// A new, empty folder.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn folder(&self) -> Result<PathBuf, AttachError> {
+        let number = self.next.replace(self.next.get() + 1);
+        let place = self.base.join(number.to_string());
+        std::fs::create_dir(&place)
+            .map_err(|source| AttachError::io(format!("making folder {}", place.display()), source))?;
+        Ok(place)
+    }
+
     /// Mounts `device`, which holds `kind`, in a new folder. See [`Mount::new`].
     ///
     /// # Errors
     /// [`AttachError`].
     pub fn mount(&self, device: &Path, kind: &str, read_only: bool, more: &str) -> Result<Mount, AttachError> {
-        let number = self.next.replace(self.next.get() + 1);
-        let place = self.base.join(number.to_string());
-        std::fs::create_dir(&place)
-            .map_err(|source| AttachError::io(format!("making folder {}", place.display()), source))?;
-        Mount::new(device, kind, &place, read_only, more)
+        Mount::new(device, kind, &self.folder()?, read_only, more)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct DiskVolumes {
     /// By place in the list; none for what is not mounted here.
     devices: Vec<Option<PathBuf>>,
     // Dropped in this order: logical volumes before what they lie on.
-    _logical: Vec<Attached>,
+    logical: Vec<Attached>,
     loops: Vec<LoopDevice>,
 }
 
@@ -89,7 +89,7 @@ impl DiskVolumes {
             devices.push(Some(path.to_owned()).filter(|_| MOUNTABLE.contains(&content.kind.as_str())));
             list.push(Volume { mapper, ..of_content(format!("{group}/{name}"), content) });
         }
-        Ok(Self { list, devices, _logical: logical, loops })
+        Ok(Self { list, devices, logical, loops })
     }
 
     /// The device of a volume, by its place in the list.
@@ -98,13 +98,20 @@ impl DiskVolumes {
         self.devices.get(index)?.as_deref()
     }
 
+    /// The logical volumes, by name, with their devices.
+    pub fn logical(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let start = self.list.len() - self.logical.len();
+        let names = self.list[start..].iter().map(|volume| volume.name.as_str());
+        names.zip(self.logical.iter().map(|attached| attached.device.path()))
+    }
+
     /// Writes everything back that was written through the devices; the disks themselves are flushed by their owner.
     /// Everything must be unmounted.
     ///
     /// # Errors
     /// [`AttachError`].
     pub fn finish(self) -> Result<(), AttachError> {
-        let Self { _logical: logical, loops, .. } = self;
+        let Self { logical, loops, .. } = self;
         for attached in &logical {
             let path = attached.device.path();
             File::open(path)

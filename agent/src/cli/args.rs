@@ -8,7 +8,7 @@ use argh::FromArgs;
 /// Ramet's agent: reads disks into a store, writes them back onto any number of machines, proves every byte.
 #[derive(Debug, FromArgs)]
 #[argh(error_code(0, "done and proven"), error_code(1, "failed"), error_code(2, "refused before any write"))]
-#[argh(error_code(3, "wrong usage"), error_code(4, "restored but not read back"))]
+#[argh(error_code(3, "wrong usage"), error_code(4, "restored but not read back"), error_code(5, "restored, but a plain copy"))]
 pub struct Args {
     /// print the version and exit
     #[argh(switch)]
@@ -31,6 +31,8 @@ pub enum Command {
     Restore(Restore),
     /// The booted agent's menu.
     Menu(Menu),
+    /// Who a clone is.
+    Identity(Identity),
     /// A clone's call.
     FirstBoot(FirstBoot),
     /// Shell completion.
@@ -151,6 +153,22 @@ pub struct Restore {
     #[argh(option)]
     pub layout: Option<String>,
 
+    /// file (TOML) that says who the clone is: its name, keys, addresses; see "Identity" in README
+    #[argh(option)]
+    pub identity: Option<String>,
+
+    /// name of the machine, for --identity
+    #[argh(option)]
+    pub name: Option<String>,
+
+    /// address of a card of the machine, for --identity; repeatable; without it this machine's cards
+    #[argh(option)]
+    pub mac: Vec<String>,
+
+    /// new UUIDs for tables, partitions and file systems; what names them follows
+    #[argh(switch)]
+    pub new_uuids: bool,
+
     /// do not add an entry to this machine's UEFI firmware for an image that it would not start by itself
     #[argh(switch)]
     pub no_nvram: bool,
@@ -183,6 +201,39 @@ pub struct Menu {
     /// file with the arguments clone.* as ramet.conf of a boot medium has them
     #[argh(option)]
     pub conf: Option<String>,
+}
+
+/// Make the clone on disks a machine of its own, or show as a diff what that would change.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "identity")]
+pub struct Identity {
+    /// disks that hold the clone, in the image's order: block devices or disk-image files
+    #[argh(positional, arg_name = "disk")]
+    pub disks: Vec<String>,
+
+    /// file (TOML) that says who the clone is: its name, keys, addresses; see "Identity" in README
+    #[argh(option)]
+    pub identity: String,
+
+    /// name of the machine
+    #[argh(option)]
+    pub name: Option<String>,
+
+    /// address of a card of the machine; repeatable; without it this machine's cards
+    #[argh(option)]
+    pub mac: Vec<String>,
+
+    /// show a diff, write nothing
+    #[argh(switch)]
+    pub dry_run: bool,
+
+    /// do not ask
+    #[argh(switch)]
+    pub yes: bool,
+
+    /// print the changes as JSON
+    #[argh(switch)]
+    pub json: bool,
 }
 
 /// Tell the server once that this clone has booted, then remove what a restore left for that; its unit runs this.

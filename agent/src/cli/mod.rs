@@ -1,17 +1,20 @@
 //! The operator's command, and its exit status.
 //!
-//! In: arguments. Out: the outcome on standard output, all else on standard error, and one of five statuses.
-//! Promise: 0 means done and proven; 1 failed; 2 refused before any write; 3 wrong usage; 4 restored, not read back.
+//! In: arguments. Out: the outcome on standard output, all else on standard error, and one of six statuses.
+//! Promise: 0 means done and proven; 1 failed; 2 refused before any write; 3 wrong usage; 4 restored, not read
+//! back; 5 restored, but a plain copy.
 
 pub mod args;
 mod capture;
 mod completion;
 mod door;
 mod first_boot;
+mod identity;
 mod inspect;
 mod menu;
 mod restore;
 pub mod show;
+mod who;
 
 use argh::FromArgs;
 use args::{Args, Command};
@@ -29,6 +32,8 @@ pub enum Exit {
     Usage = 3,
     /// Restored, but not read back.
     Unproven = 4,
+    /// Restored and proven, but not what was ordered beyond the copy.
+    Plain = 5,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -59,6 +64,7 @@ pub fn run(args: Vec<String>) -> Exit {
         Some(Command::Capture(capture)) => capture::run(&capture),
         Some(Command::Restore(restore)) => restore::run(&restore),
         Some(Command::Menu(menu)) => menu::run(&menu),
+        Some(Command::Identity(who)) => identity::run(&who),
         Some(Command::FirstBoot(first_boot)) => first_boot::run(&first_boot),
         Some(Command::Completion(completion)) => completion::run(&completion.shell),
         None => usage("no command given; try --help"),

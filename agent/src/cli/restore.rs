@@ -6,7 +6,7 @@
 use super::args::Restore;
 use super::door::{self, Options, Place};
 use super::show::{self, bytes};
-use super::{Exit, failed, print_json, usage};
+use super::{Exit, failed, print_json, usage, who};
 use crate::nvram::Nvram;
 use crate::progress::{Meter, Snapshot};
 use crate::restore::{self, Ending, Outcome, Progress, Request, RestoreError, Watch};
@@ -17,6 +17,7 @@ use crate::write::Plan;
 use ramet_wire::ImageRef;
 use ramet_wire::adapt::{Adapt, Layout, Size};
 use ramet_wire::api::Action;
+use ramet_wire::identity::Identity;
 use ramet_wire::receipt::{Origin, Proof};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -85,8 +86,22 @@ fn request(args: &Restore) -> Result<Request, String> {
         blank_only: false,
         force_size: args.force_size,
         nvram: if args.no_nvram { None } else { Nvram::here() },
-        adapt: Adapt { size: size(args)?, ..Adapt::default() },
+        adapt: Adapt {
+            size: size(args)?,
+            identity: identity(args)?.map(Box::new),
+            new_uuids: args.new_uuids,
+            first_boot: None,
+        },
     })
+}
+
+/// What `--identity` says.
+fn identity(args: &Restore) -> Result<Option<Identity>, String> {
+    let Some(file) = &args.identity else {
+        let without = args.name.is_some() || !args.mac.is_empty();
+        return if without { Err("--name and --mac are for --identity".to_owned()) } else { Ok(None) };
+    };
+    who::declared(file, args.name.as_deref(), &args.mac).map(Some)
 }
 
 /// What `--size` and `--layout` say.
@@ -188,6 +203,10 @@ fn finish(outcome: &Outcome, args: &Restore) -> Exit {
     } else {
         report(outcome, proof);
     }
+    if let Some(why) = outcome.receipt.adapted.as_ref().and_then(|adapted| adapted.without.as_ref()) {
+        tell!("ramet-agent: the disks hold a plain copy: {why}; do not start it beside its source");
+        return Exit::Plain;
+    }
     if proof == Proof::None { Exit::Unproven } else { Exit::Done }
 }
 
@@ -206,6 +225,9 @@ fn report(outcome: &Outcome, proof: Proof) {
         Origin::IntegrityOnly(key) => {
             say!("  origin             integrity checked, origin not (folder's key {key})")
         }
+    }
+    for change in outcome.receipt.adapted.iter().flat_map(|adapted| &adapted.changes) {
+        say!("  changed            {}: {}", change.what, change.how);
     }
     for note in &outcome.receipt.notes {
         say!("  note               {note}");

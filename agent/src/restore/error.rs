@@ -3,6 +3,7 @@
 //! In: the errors of its stages. Out: a refusal, which has written nothing, or a failure, which says how disks were left.
 //! Promise: only what runs before the first write can make a `Refused`; each text has the object and both values.
 
+use crate::adapt::before::RefusedAdapt;
 use crate::adapt::shrink::ResizeError;
 use crate::adapt::size::RefusedSize;
 use crate::disk;
@@ -74,6 +75,9 @@ pub enum Refused {
         /// What the store says.
         state: ImageState,
     },
+    /// What was ordered beyond the copy cannot be done.
+    #[error("checking what the clone shall become")]
+    Adapt(#[source] RefusedAdapt),
     /// The manifest breaks a rule.
     #[error("reading the manifest")]
     Manifest(#[source] ManifestError),

@@ -1,0 +1,283 @@
+//! The system on disks that hold their image: new UUIDs, who it is, and its call when it has booted.
+//!
+//! In: an order; disks that are written, proven, sealed and have their sizes. Out: what was changed, or why not.
+//! Promise: what can be refused was refused before the first write; what fails here leaves a whole copy, and says so.
+
+use crate::attach::{AttachError, DiskAt, DiskVolumes, within};
+use crate::disk::source::{FileSource, ReadAt};
+use crate::partition::{self, PartitionError};
+use crate::uuid::{self, FileBytes, MediumBytes, Seed, UuidError, WriteAt};
+use crate::write::{Medium, MediumView};
+use ramet_system::assemble::{AssembleError, Assembled, assemble};
+use ramet_system::first_boot::{self, FirstBootError};
+use ramet_system::identity::{self, IdentityError};
+use ramet_system::refer;
+use ramet_system::root::RootError;
+use ramet_wire::Table;
+use ramet_wire::adapt::{Adapt, Adapted, Change};
+use ramet_wire::identity::Identity;
+use ramet_wire::manifest::{DiskImage, Manifest};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The arguments of the program in a clone.
+const CALL: &[&str] = &["first-boot", "--conf", first_boot::ORDER];
+
+/// A disk that holds its part of an image.
+#[derive(Clone, Copy)]
+pub struct Held<'a> {
+    /// Which disk of the image.
+    pub ordinal: u32,
+    /// The disk.
+    pub medium: &'a dyn Medium,
+}
+
+impl std::fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Held").field(&self.medium.name()).finish()
+    }
+}
+
+/// Why a clone is a copy and no more.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// A disk cannot be shown to the kernel's drivers.
+    #[error("{disk} is no device and no file: its file systems cannot be mounted")]
+    NoFile {
+        /// Which disk.
+        disk: String,
+    },
+    /// Its table cannot be read any more.
+    #[error("reading the table of {disk}")]
+    Table {
+        /// Which disk.
+        disk: String,
+        /// Why.
+        source: PartitionError,
+    },
+    /// Loop devices, device mapper or mounts.
+    #[error("attaching its file systems")]
+    Attach(#[from] AttachError),
+    /// There is no system, or more than one.
+    #[error("finding its system")]
+    Assemble(#[from] AssembleError),
+    /// New ids could not be written: the clone may not boot.
+    #[error("giving it new UUIDs")]
+    Uuid(#[from] UuidError),
+    /// Files that name ids.
+    #[error("writing the new UUIDs into its files")]
+    Refer(#[source] RootError),
+    /// Who it is.
+    #[error("giving it its identity")]
+    Identity(#[from] IdentityError),
+    /// Its call.
+    #[error("preparing its first boot")]
+    FirstBoot(#[from] FirstBootError),
+    /// The last files.
+    #[error("writing its files")]
+    Commit(#[source] RootError),
+    /// This program, which the clone shall run.
+    #[error("reading the agent's own program")]
+    Program(#[source] io::Error),
+    /// The disk.
+    #[error("flushing {disk}")]
+    Flush {
+        /// Which disk.
+        disk: String,
+        /// The device's reason.
+        source: io::Error,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Settled {
+    /// For the receipt.
+    pub adapted: Adapted,
+    /// The image's manifest with the ids that the disks have now: firmware entries name those.
+    pub manifest: Manifest,
+}
+
+/// Whether anything of `adapt` is done here.
+#[must_use]
+pub fn concerns(adapt: &Adapt) -> bool {
+    adapt.identity.is_some() || adapt.first_boot.is_some() || adapt.new_uuids
+}
+
+/// Does what `adapt` orders of the system on `disks`. `run` names this restore.
+#[must_use]
+pub fn settle(manifest: &Manifest, disks: &[Held<'_>], adapt: &Adapt, run: &str) -> Settled {
+    let mut settled = Settled { adapted: Adapted::default(), manifest: manifest.clone() };
+    if !concerns(adapt) {
+        return settled;
+    }
+    match work(disks, adapt, run, &mut settled) {
+        Ok(()) => settled.adapted.identity = adapt.identity.is_some(),
+        Err(error) => settled.adapted.without = Some(crate::say::chain(&error)),
+    }
+    settled
+}
+
+fn work(disks: &[Held<'_>], adapt: &Adapt, run: &str, settled: &mut Settled) -> Result<(), SystemError> {
+    if adapt.new_uuids {
+        let plan = renew(&settled.manifest.disks, disks)?;
+        settled.adapted.changes.extend(plan.changes());
+        settled.manifest = plan.manifest(&settled.manifest);
+        disks.iter().for_each(|disk| disk.medium.announce());
+        on_system(disks, false, |tree| {
+            let left = refer::follow(&mut tree.root, &plan.renamed()).map_err(SystemError::Refer)?;
+            let mut changes = tree.root.commit().map_err(SystemError::Refer)?;
+            let names = |left: refer::Left| Change {
+                what: left.path,
+                how: format!("still names the old UUID of {}: look at it", left.names.join(", ")),
+            };
+            changes.extend(left.into_iter().map(names));
+            Ok(changes)
+        })
+        .map(|changes| settled.adapted.changes.extend(changes))?;
+    }
+    if adapt.identity.is_none() && adapt.first_boot.is_none() {
+        return Ok(());
+    }
+    let program = adapt.first_boot.as_ref().map(|_| own_program()).transpose()?;
+    let changes = on_system(disks, false, |tree| {
+        let mut changes = Vec::new();
+        if let Some(identity) = &adapt.identity {
+            changes.extend(identity::apply(&mut tree.root, identity, run, false)?.changes);
+        }
+        if let (Some(order), Some(program)) = (&adapt.first_boot, &program) {
+            first_boot::install(&mut tree.root, program, CALL, order)?;
+            changes.extend(tree.root.commit().map_err(SystemError::Commit)?);
+        }
+        Ok(changes)
+    })?;
+    settled.adapted.changes.extend(changes);
+    Ok(())
+}
+
+/// Gives the system on `disks` the identity `wanted`, or says what that would change.
+///
+/// # Errors
+/// [`SystemError`].
+pub fn identify(
+    disks: &[Held<'_>],
+    wanted: &Identity,
+    run: &str,
+    dry_run: bool,
+) -> Result<identity::Applied, SystemError> {
+    on_system(disks, dry_run, |tree| Ok(identity::apply(&mut tree.root, wanted, run, dry_run)?))
+}
+
+/// Plans new ids, leaves out those that something embedded holds on to, and writes the rest.
+fn renew(images: &[DiskImage], disks: &[Held<'_>]) -> Result<uuid::Plan, SystemError> {
+    let seed: [u8; 32] = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| SystemError::Program(io::Error::other("there are no random numbers")))?
+        .expose();
+    let with = |tables: &[Table]| -> Result<uuid::Plan, SystemError> {
+        let at = places(disks, tables)?;
+        let volumes = DiskVolumes::open(&at, false)?;
+        let logical: Vec<(String, &Path)> = volumes.logical().map(|(name, path)| (name.to_owned(), path)).collect();
+        let mut plan = uuid::plan(&named(images, disks)?, &opened(&logical)?, Seed::new(seed))?;
+        let renamed = plan.renamed();
+        let blocked = within(|space| -> Result<_, SystemError> {
+            let tree = assemble(&volumes, &space.folder()?, true)?;
+            let blocked = refer::blockers(&tree.root, &renamed, &ramet_system::boot::search).map_err(SystemError::Refer);
+            tree.finish()?;
+            blocked
+        })??;
+        blocked.iter().for_each(|blocker| plan.keep(&blocker.old, &blocker.why));
+        let targets: Vec<MediumBytes<'_>> = disks.iter().map(|disk| MediumBytes(disk.medium)).collect();
+        let devices = logical.iter().map(|(name, path)| Ok((name, writable(path)?)));
+        let devices: Vec<(&String, FileBytes)> = devices.collect::<Result<_, SystemError>>()?;
+        let disk = disks.iter().zip(&targets);
+        let disk = disk.map(|(disk, bytes)| uuid::Device::Disk(disk.ordinal, bytes as &dyn WriteAt));
+        let volume = devices.iter().map(|(name, bytes)| uuid::Device::Volume(name, bytes as &dyn WriteAt));
+        uuid::write(&plan, &disk.chain(volume).collect::<Vec<_>>())?;
+        drop(devices);
+        volumes.finish()?;
+        flush(disks)?;
+        Ok(plan)
+    };
+    with(&tables(disks)?)
+}
+
+/// Runs `change` on the system of `disks`, mounted in a namespace of its own; everything is on the disks afterwards.
+fn on_system<T: Send>(
+    disks: &[Held<'_>],
+    read_only: bool,
+    change: impl FnOnce(&mut Assembled) -> Result<T, SystemError> + Send,
+) -> Result<T, SystemError> {
+    let tables = tables(disks)?;
+    let volumes = DiskVolumes::open(&places(disks, &tables)?, read_only)?;
+    let done = within(|space| {
+        let mut tree = assemble(&volumes, &space.folder()?, read_only)?;
+        let done = change(&mut tree);
+        let finished = tree.finish();
+        done.and_then(|done| finished.map(|()| done).map_err(SystemError::from))
+    })?;
+    volumes.finish()?;
+    flush(disks)?;
+    done
+}
+
+fn tables(disks: &[Held<'_>]) -> Result<Vec<Table>, SystemError> {
+    let read = |disk: &Held<'_>| {
+        let scan = partition::read(&MediumView(disk.medium), disk.medium.sector());
+        let named = |source| SystemError::Table { disk: disk.medium.name().to_owned(), source };
+        scan.map(|scan| scan.table).map_err(named)
+    };
+    disks.iter().map(read).collect()
+}
+
+fn backing<'a>(disk: &Held<'a>) -> Result<&'a File, SystemError> {
+    disk.medium.backing().ok_or_else(|| SystemError::NoFile { disk: disk.medium.name().to_owned() })
+}
+
+fn places<'a>(disks: &[Held<'a>], tables: &'a [Table]) -> Result<Vec<DiskAt<'a>>, SystemError> {
+    let place = |(disk, table): (&Held<'a>, &'a Table)| {
+        let (ordinal, file) = (disk.ordinal, backing(disk)?);
+        Ok(DiskAt { ordinal, file, size: disk.medium.size(), sector: disk.medium.sector(), table })
+    };
+    disks.iter().zip(tables).map(place).collect()
+}
+
+fn source(file: &File, size: u64) -> Result<Arc<dyn ReadAt>, SystemError> {
+    let file = file.try_clone().map_err(SystemError::Program)?;
+    Ok(Arc::new(FileSource::new(file, size)))
+}
+
+fn named<'a>(images: &'a [DiskImage], disks: &[Held<'_>]) -> Result<Vec<uuid::Disk<'a>>, SystemError> {
+    let disk = |(image, disk): (&'a DiskImage, &Held<'_>)| {
+        let bytes = source(backing(disk)?, disk.medium.size())?;
+        Ok(uuid::Disk { image, sector: disk.medium.sector(), bytes })
+    };
+    images.iter().zip(disks).map(disk).collect()
+}
+
+fn opened(volumes: &[(String, &Path)]) -> Result<Vec<uuid::Volume>, SystemError> {
+    let open = |(name, path): &(String, &Path)| {
+        let file = File::open(path).map_err(SystemError::Program)?;
+        let size = crate::disk::ioctl::device_size(&file).map_err(SystemError::Program)?;
+        Ok(uuid::Volume { name: name.clone(), bytes: source(&file, size)? })
+    };
+    volumes.iter().map(open).collect()
+}
+
+fn writable(path: &Path) -> Result<FileBytes, SystemError> {
+    let file = File::options().read(true).write(true).open(path).map_err(SystemError::Program)?;
+    let size = crate::disk::ioctl::device_size(&file).map_err(SystemError::Program)?;
+    Ok(FileBytes::new(file, size))
+}
+
+fn flush(disks: &[Held<'_>]) -> Result<(), SystemError> {
+    let flush = |disk: &Held<'_>| {
+        disk.medium.flush().map_err(|source| SystemError::Flush { disk: disk.medium.name().to_owned(), source })
+    };
+    disks.iter().try_for_each(flush)
+}
+
+fn own_program() -> Result<Vec<u8>, SystemError> {
+    std::fs::read("/proc/self/exe").map_err(SystemError::Program)
+}
