@@ -4,6 +4,8 @@
 //! Promise: nothing outside of these file systems is read or written, whatever lies in them.
 
 pub mod assemble;
+pub mod first_boot;
+pub mod identity;
 pub mod os;
 pub mod root;
 #[cfg(test)]
