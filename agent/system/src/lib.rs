@@ -5,9 +5,10 @@
 
 pub mod assemble;
 pub mod boot;
+pub mod first_boot;
+pub mod identity;
 pub mod os;
 pub mod refer;
-pub mod first_boot;
 pub mod root;
 #[cfg(test)]
 mod testing;

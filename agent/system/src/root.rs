@@ -47,6 +47,8 @@ struct Staged {
     node: Node,
     how: String,
     secret: bool,
+    /// Whose SELinux label it gets.
+    label_of: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +110,8 @@ pub struct How<'a> {
     pub secret: bool,
     /// What a link at the end means.
     pub links: Links,
+    /// It gets the SELinux label of what lies there; none: that of what it replaces, or of a neighbour.
+    pub label_of: Option<&'a str>,
 }
 
 impl<'a> How<'a> {
