@@ -52,7 +52,7 @@ fn the_firmwares_entry_is_made_from_the_new_ids() {
     let plan = renew(&[&image.path], 1);
     let manifest = serde_json::json!({
         "format": 1, "features": [], "name": "a", "created": "", "agent": "", "source": {}, "inconsistent": false,
-        "cutting": ramet_wire::CUTTING, "warnings": [], "disks": [said],
+        "cutting": ramet_wire::cutting::CUTTING, "warnings": [], "disks": [said],
     });
     let manifest: ramet_wire::manifest::Manifest = serde_json::from_value(manifest).unwrap();
     assert_eq!(plan.manifest(&manifest).disks[0].table, described(&image.path, 0).table);
