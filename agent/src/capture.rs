@@ -150,6 +150,7 @@ fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> 
         inconsistent: planned.iter().any(Planned::is_inconsistent),
         warnings: planned.iter().flat_map(warnings).chain(firmware_warning).collect(),
         firmware,
+        boot: None,
         disks,
     })
 }

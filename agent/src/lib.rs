@@ -5,6 +5,8 @@
 
 #[macro_use]
 mod say;
+pub mod adapt;
+pub mod attach;
 pub mod capture;
 pub mod chunk;
 pub mod cli;

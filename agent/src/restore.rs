@@ -13,17 +13,18 @@ mod tests;
 pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
+use crate::adapt::size::{self, Resized, Stage};
 use crate::nvram::{Added, Nvram};
 use crate::progress::Part;
 use crate::say::chain;
 use crate::transfer::Downstream;
 use crate::write::{
     Chunks, Crew, DiskMap, DiskPlan, MediumView, Mode, Pass, Plan, Segments, Settings, Tally, WriteError, complete,
-    lies_on, seal, survey,
+    lies_on, placed_table, seal, survey,
 };
 use choose::pair_up;
-use error::{at_map, at_survey, before};
-use ramet_wire::adapt::Adapt;
+use error::{at_map, at_size, at_survey, before};
+use ramet_wire::adapt::{Adapt, Adapted, Change};
 use ramet_wire::api::ImageState;
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
@@ -160,6 +161,8 @@ struct Ready<'a> {
     id: ImageId,
     origin: Origin,
     disks: Vec<(Opened, DiskMap)>,
+    /// By disk, those that get another layout.
+    resized: Vec<Option<Resized>>,
     segments: Segments<'a>,
     threads: usize,
     plan: Plan,
@@ -178,18 +181,23 @@ fn prepare<'a>(
     choose::check(&manifest, &opened, request)?;
     let mut segments = Segments::new(door, fetched).map_err(|error| before("starting", error))?;
     let chunks = Chunks::new(door, fetched).map_err(|error| before("starting", error))?;
-    let (mut disks, mut plans) = (Vec::new(), Vec::new());
+    let (mut disks, mut plans, mut all_resized) = (Vec::new(), Vec::new(), Vec::new());
     for (image, opened) in manifest.disks.iter().zip(opened) {
         let mode = choose::mode(image, request);
-        let found = survey(&mut segments, image, &DiskMap::edges(image, &mode)).map_err(at_survey)?;
+        let edges = [DiskMap::edges(image, &mode), size::wanted(image, &request.adapt.size)].concat();
+        let found = survey(&mut segments, image, &edges).map_err(at_survey)?;
         let name = opened.medium.name().to_owned();
+        let wish = (&request.adapt.size, mode == Mode::Whole);
+        let resized = size::plan(image, &found, &chunks, &mut segments, &*opened.medium, wish)
+            .map_err(|source| at_size(&name, source))?;
         let looking = |source| Failed::Looking { disk: name.clone(), source };
         let map = match &mode {
             Mode::Partitions(numbers) => DiskMap::partitions(image, &found, &chunks, numbers),
             Mode::Whole => {
                 let view = MediumView(&*opened.medium);
                 let old = crate::partition::old_tables(&view, opened.medium.sector()).map_err(looking)?;
-                DiskMap::whole(image, &found, &chunks, opened.medium.size(), old, request.force_size)
+                let placed = resized.as_ref().map(|resized| &resized.placed);
+                DiskMap::whole(image, &found, &chunks, opened.medium.size(), (old, request.force_size), placed)
             }
         };
         let map = map.map_err(|source| at_map(&name, source))?;
@@ -198,8 +206,13 @@ fn prepare<'a>(
         if let (true, Some(found)) = (request.blank_only, holds.first()) {
             return Err(Refused::NotBlank { disk: name, found: found.clone() }.into());
         }
-        plans.push(DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds));
+        let mut plan = DiskPlan::of(image, &map, &*opened.medium, opened.identity(), holds);
+        if let Some(resized) = &resized {
+            (plan.table, plan.sizes) = (placed_table(image), resized.lines());
+        }
+        plans.push(plan);
         disks.push((opened, map));
+        all_resized.push(resized);
     }
     let threads = Crew::size().map_err(Refused::Memory)?;
     let proof = disks.iter().map(|(opened, _)| proof_of(opened, request)).min().unwrap_or(Proof::None);
@@ -213,7 +226,7 @@ fn prepare<'a>(
         proof,
         disks: plans,
     };
-    Ok(Ready { manifest, id, origin, disks, segments, threads, plan })
+    Ok(Ready { manifest, id, origin, disks, resized: all_resized, segments, threads, plan })
 }
 
 /// The manifest, if it is the one that was asked for and its image is complete.
@@ -254,20 +267,26 @@ fn execute(
             door.progress("restoring", now.done, now.total);
         }
     };
-    let settings = Settings { read_back: request.read_back };
-    let pass = |((opened, map), tally)| {
-        let (opened, map): (&Opened, &DiskMap) = (opened, map);
-        Pass::new(&*opened.medium, map, tally, door, fetched, settings)
+    let stages = stages(ready)?;
+    let joined: Vec<_> =
+        ready.disks.iter().zip(&stages).map(|((disk, _), stage)| stage.joined(&*disk.medium)).collect();
+    let pass = |(((opened, map), stage), (joined, tally))| {
+        let (opened, map, stage, joined): (&Opened, &DiskMap, &Stage, &Option<_>) = (opened, map, stage, joined);
+        let medium = joined.as_ref().map_or(&*opened.medium, |joined| joined as &dyn crate::write::Medium);
+        let settings = Settings { read_back: request.read_back, blank_first: stage.shrinks() };
+        Pass::new(medium, map, tally, door, fetched, settings)
     };
-    let pairs = ready.disks.iter().map(|(opened, map)| (opened, map)).zip(&tallies);
-    let mut passes: Vec<Pass<'_>> = pairs.map(pass).collect();
-    write_all(&mut passes, &mut crew, &mut ready.segments, &tick)
+    let disks = ready.disks.iter().map(|(opened, map)| (opened, map));
+    let mut passes: Vec<Pass<'_>> = disks.zip(&stages).zip(joined.iter().zip(&tallies)).map(pass).collect();
+    write_all(&mut passes, &stages, &mut crew, &mut ready.segments, &tick)
         .map_err(|source| Failed::Writing { left: left(&passes), source })?;
     tick();
+    let changes = grow_all(ready)?;
     let seconds = start.elapsed().as_secs_f64();
     let (note, warning) = firmware_entry(ready, request);
     let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
     receipt.notes.extend(note);
+    receipt.adapted = (!changes.is_empty()).then(|| Adapted { changes, ..Adapted::default() });
     receipt.check(&ready.manifest, ready.id, &request.partitions).map_err(Failed::Unproven)?;
     let json = serde_json::to_string_pretty(&receipt).map_err(Failed::Json)?;
     let signed = door.receipt(&json).map_err(Failed::Receipt)?;
@@ -284,15 +303,37 @@ fn execute(
     })
 }
 
-/// Disk after disk up to its table; then, when all are read back, the sector of each that makes it whole.
+/// Memory for what does not fit onto each disk yet.
+fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Failed> {
+    let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
+        let disk = || opened.medium.name().to_owned();
+        Stage::open(resized.as_ref(), &*opened.medium).map_err(|source| Failed::Overflow { disk: disk(), source })
+    };
+    ready.disks.iter().zip(&ready.resized).map(stage).collect()
+}
+
+/// The disks are whole: what shall be larger grows.
+fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
+    let mut changes = Vec::new();
+    for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
+        let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
+        let disk = || opened.medium.name().to_owned();
+        changes.extend(grown.map_err(|source| Failed::Growing { disk: disk(), source })?);
+    }
+    Ok(changes)
+}
+
+/// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
 fn write_all(
     passes: &mut [Pass<'_>],
+    stages: &[Stage],
     crew: &mut Crew,
     segments: &mut Segments<'_>,
     tick: &dyn Fn(),
 ) -> Result<(), WriteError> {
-    for pass in passes.iter_mut() {
+    for (pass, stage) in passes.iter_mut().zip(stages) {
         pass.run(crew, segments, tick)?;
+        stage.shrink(pass.medium)?;
         complete(pass, crew.one())?;
     }
     for pass in passes.iter() {

@@ -49,6 +49,10 @@ pub struct Args {
     #[argh(option)]
     pub module: Vec<String>,
 
+    /// leave out the programs that make file systems smaller (resize2fs, e2fsck, ntfsresize): 1 MiB less
+    #[argh(switch)]
+    pub no_programs: bool,
+
     /// firmware: a folder like /lib/firmware or a Debian package; repeatable
     #[argh(option)]
     pub firmware: Vec<PathBuf>,
@@ -217,6 +221,7 @@ fn order(args: Args) -> Result<Order, String> {
         out: args.out.ok_or_else(|| wanted("--out DIR"))?,
         set: args.set.parse()?,
         modules: args.module,
+        programs: !args.no_programs,
         firmware: args.firmware,
         wishes: Wishes { conf: args.conf, key: args.key, server: args.server, token_file: args.token_file },
         cmdline: args.cmdline,

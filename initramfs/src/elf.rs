@@ -17,7 +17,12 @@ const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const PT_LOAD: u32 = 1;
 const DT_NEEDED: u64 = 1;
+const DT_STRTAB: u64 = 5;
+const DT_STRSZ: u64 = 10;
+/// Longest name of a library or of a dynamic linker, in bytes.
+const NAME_MAX: usize = 255;
 
 /// What an ELF file is read from.
 pub trait Source {
@@ -72,6 +77,15 @@ pub struct Program {
     pub interpreter: bool,
     /// It asks for shared libraries.
     pub needs_libraries: bool,
+}
+
+/// What a program or a library asks for, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// The dynamic linker's path.
+    pub interpreter: Option<String>,
+    /// Names of shared libraries, in its order.
+    pub libraries: Vec<String>,
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -172,6 +186,50 @@ impl<'a, S: Source + ?Sized> Elf<'a, S> {
         }
         Ok(program)
     }
+
+    /// What it asks for, by name.
+    ///
+    /// # Errors
+    /// `InvalidData` when a table or a name lies outside the file; those of the source.
+    pub fn wants(&self) -> io::Result<Wants> {
+        if u16_at(&self.header, 54) != 56 {
+            return Err(invalid(format!("its program headers have {} bytes, not 56", u16_at(&self.header, 54))));
+        }
+        let headers = self.table(u64_at(&self.header, 32), u16_at(&self.header, 56).into(), PROGRAM_HEADER_LEN)?;
+        let of_kind = |kind: u32| headers.chunks_exact(56).filter(move |header| u32_at(header, 0) == kind);
+        let mut wants = Wants::default();
+        if let Some(header) = of_kind(PT_INTERP).next() {
+            wants.interpreter = Some(name_at(&self.table(u64_at(header, 8), u64_at(header, 32), 1)?, 0)?);
+        }
+        let Some(dynamic) = of_kind(PT_DYNAMIC).next() else { return Ok(wants) };
+        let dynamic = self.table(u64_at(dynamic, 8), u64_at(dynamic, 32), 1)?;
+        let value = |tag: u64| {
+            let entry = dynamic.chunks_exact(16).find(|entry| u64_at(entry, 0) == tag);
+            entry.map(|entry| u64_at(entry, 8)).ok_or_else(|| invalid(format!("its dynamic section lacks tag {tag}")))
+        };
+        let (address, len) = (value(DT_STRTAB)?, value(DT_STRSZ)?);
+        // An address in memory: the segment that holds it says where that lies in the file.
+        let place = of_kind(PT_LOAD).find_map(|header| {
+            let within = address.checked_sub(u64_at(header, 16)).filter(|within| *within < u64_at(header, 32))?;
+            u64_at(header, 8).checked_add(within)
+        });
+        let place = place.ok_or_else(|| invalid("its names lie in no segment".to_owned()))?;
+        let names = self.table(place, len, 1)?;
+        for entry in dynamic.chunks_exact(16).take_while(|entry| u64_at(entry, 0) != 0) {
+            if u64_at(entry, 0) == DT_NEEDED {
+                wants.libraries.push(name_at(&names, usize::try_from(u64_at(entry, 8)).unwrap_or(usize::MAX))?);
+            }
+        }
+        Ok(wants)
+    }
+}
+
+/// The name at `at`, which ends in NUL.
+fn name_at(names: &[u8], at: usize) -> io::Result<String> {
+    let rest = names.get(at..).unwrap_or_default();
+    let len = rest.iter().take(NAME_MAX + 1).position(|byte| *byte == 0);
+    let name = len.and_then(|len| std::str::from_utf8(&rest[..len]).ok()).filter(|name| !name.is_empty());
+    name.map(str::to_owned).ok_or_else(|| invalid(format!("there is no name at {at} of {} bytes", names.len())))
 }
 
 #[cfg(test)]
@@ -184,6 +242,9 @@ mod tests {
         let elf = Elf::open(&file).unwrap();
         assert!(elf.is_x86_64_program());
         assert_eq!(elf.program().unwrap(), Program { interpreter: true, needs_libraries: true });
+        let wants = elf.wants().unwrap();
+        assert!(wants.interpreter.is_some_and(|path| path.starts_with("/lib")));
+        assert!(wants.libraries.contains(&"libc.so.6".to_owned()), "{:?}", wants.libraries);
     }
 
     #[test]
@@ -192,6 +253,7 @@ mod tests {
         for len in [0, 1, 63, 64, 100, whole.len() / 2, whole.len() - 1] {
             if let Ok(elf) = Elf::open(&whole[..len]) {
                 let _ = elf.program();
+                let _ = elf.wants();
                 assert!(elf.section(".comment").is_err(), "cut to {len}");
             }
         }
@@ -205,6 +267,7 @@ mod tests {
             header[54..60].copy_from_slice(&[56, 0, 2, 0, 64, 0]);
             let elf = Elf::open(&header[..]).unwrap();
             let _ = elf.program();
+            let _ = elf.wants();
             let _ = elf.section(".modinfo");
         }
     }

@@ -21,6 +21,7 @@ pub mod modules;
 pub mod netboot;
 pub mod output;
 pub mod pe;
+pub mod programs;
 pub mod ship;
 mod tool;
 pub mod uki;

@@ -10,6 +10,7 @@ use crate::cpio::{Node, Tree, TreeError};
 use crate::error::{Result, refused};
 use crate::firmware::Firmware;
 use crate::modules::{Chosen, Modules, files};
+use crate::programs::Programs;
 use ramet_wire::settings::Raw;
 use serde::Serialize;
 use std::fmt::Write;
@@ -37,6 +38,8 @@ pub struct Cargo<'a> {
     pub chosen: &'a Chosen<'a>,
     /// Firmware.
     pub firmware: &'a Firmware,
+    /// Programs and their libraries.
+    pub programs: &'a Programs,
     /// `ramet.conf`
     pub settings: &'a Raw,
     /// `build.json`
@@ -72,6 +75,9 @@ impl Cargo<'_> {
         }
         for (name, bytes) in &self.firmware.files {
             add(&format!("lib/firmware/{name}"), file(Arc::clone(bytes)))?;
+        }
+        for (path, bytes) in &self.programs.files {
+            add(path, Node::File(0o755, Arc::from(bytes.as_slice())))?;
         }
         let mut missing = String::new();
         for (module, name) in &self.firmware.missing {

@@ -14,6 +14,7 @@ use crate::kernel::{Kernel, Origin};
 use crate::modules::{Set, choose};
 use crate::netboot;
 use crate::output::{Output, Report};
+use crate::programs::Programs;
 use crate::ship::{Build, Cargo};
 use crate::uki::{Signer, Uki};
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ pub struct Order {
     pub set: Set,
     /// More modules, by name.
     pub modules: Vec<String>,
+    /// Programs that make file systems smaller go aboard.
+    pub programs: bool,
     /// Where firmware is.
     pub firmware: Vec<PathBuf>,
     /// What is baked in.
@@ -77,6 +80,7 @@ struct Stock {
     baked: Baked,
     image: Option<Image>,
     kernel: Kernel,
+    programs: Programs,
     time: i64,
     loaders: Option<Loaders>,
     netboot: Vec<(&'static str, Vec<u8>)>,
@@ -104,6 +108,7 @@ impl Stock {
         }
         let loaders = if order.wants(Part::Iso) { Some(Loaders::find()?) } else { None };
         let netboot = if order.wants(Part::Netboot) { netboot::files()? } else { Vec::new() };
+        let programs = if order.programs { Programs::find()? } else { Programs::none() };
         let kernel = Kernel::open(&order.kernel)?;
         let time = order.epoch.or(kernel.built).ok_or_else(|| {
             let what = format!("dating the build by kernel {}", kernel.version);
@@ -112,7 +117,7 @@ impl Stock {
         if loaders.is_some() {
             iso::check_time(time)?;
         }
-        Ok(Self { agent, baked, image, kernel, time, loaders, netboot })
+        Ok(Self { agent, baked, image, kernel, programs, time, loaders, netboot })
     }
 }
 
@@ -132,6 +137,7 @@ pub fn build(order: &Order) -> Result<Report> {
         modules: &kernel.modules,
         chosen: &chosen,
         firmware: &firmware,
+        programs: &stock.programs,
         settings: &stock.baked.all,
         build: &build,
     };

@@ -141,6 +141,14 @@ pub struct Restore {
     #[argh(switch)]
     pub force_size: bool,
 
+    /// on a disk of another size: keep (partitions stay as they were) or fill (the last one that can grows or shrinks)
+    #[argh(option)]
+    pub size: Option<String>,
+
+    /// file (TOML) with new sizes of partitions, instead of --size
+    #[argh(option)]
+    pub layout: Option<String>,
+
     /// do not add an entry to this machine's UEFI firmware for an image that it would not start by itself
     #[argh(switch)]
     pub no_nvram: bool,

@@ -15,7 +15,7 @@ use crate::transfer::http::Http;
 use crate::transfer::{Downstream, TransferError};
 use crate::write::Plan;
 use ramet_wire::ImageRef;
-use ramet_wire::adapt::Adapt;
+use ramet_wire::adapt::{Adapt, Layout, Size};
 use ramet_wire::api::Action;
 use ramet_wire::receipt::{Origin, Proof};
 use serde::Serialize;
@@ -85,8 +85,26 @@ fn request(args: &Restore) -> Result<Request, String> {
         blank_only: false,
         force_size: args.force_size,
         nvram: if args.no_nvram { None } else { Nvram::here() },
-        adapt: Adapt::default(),
+        adapt: Adapt { size: size(args)?, ..Adapt::default() },
     })
+}
+
+/// What `--size` and `--layout` say.
+fn size(args: &Restore) -> Result<Size, String> {
+    let wish = match (args.size.as_deref(), &args.layout) {
+        (None | Some("keep"), None) => Size::Keep,
+        (Some("fill"), None) => Size::Fill,
+        (Some(other), None) => return Err(format!("--size {other}: wanted keep or fill")),
+        (Some(_), Some(_)) => return Err("--size and --layout exclude each other".to_owned()),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("--layout {path}: {error}"))?;
+            Size::Layout(Layout::from_toml(&text).map_err(|error| format!("--layout {path}: {error}"))?)
+        }
+    };
+    if wish != Size::Keep && !args.partition.is_empty() {
+        return Err("--partition restores a partition in its size; leave out --size and --layout".to_owned());
+    }
+    Ok(wish)
 }
 
 fn open(place: &Place, image: &ImageRef, args: &Restore) -> Result<Box<dyn Downstream>, TransferError> {

@@ -87,6 +87,8 @@ pub struct DiskInfo {
     pub wwn: Option<String>,
     /// How it is attached (`sata`, `nvme`, `usb`, `iscsi`, …), where the kernel shows it.
     pub transport: Option<String>,
+    /// Modaliases of the devices between processor and disk, the outermost first, where the kernel shows them.
+    pub controllers: Vec<String>,
     /// The kernel calls it removable.
     pub removable: bool,
 }
@@ -187,6 +189,7 @@ impl DiskInfo {
             serial: None,
             wwn: None,
             transport: None,
+            controllers: Vec::new(),
             removable: false,
         };
         match id {
@@ -200,6 +203,7 @@ impl DiskInfo {
                     info.serial = listed.serial;
                     info.wwn = listed.wwn;
                     info.transport = listed.transport;
+                    info.controllers = listed.controllers;
                     info.removable = listed.removable;
                 }
             }

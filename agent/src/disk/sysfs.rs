@@ -38,6 +38,8 @@ pub struct Listed {
     pub wwn: Option<String>,
     /// How it is attached: `nvme`, `sata`, `sas`, `usb`, `fc`, `iscsi`, `nvme-of`, `virtio`, `mmc`.
     pub transport: Option<String>,
+    /// Modaliases of the devices between processor and disk, the outermost first.
+    pub controllers: Vec<String>,
     /// The kernel calls it removable.
     pub removable: bool,
     /// The kernel lets nobody write to it.
@@ -195,6 +197,23 @@ impl Disks {
         TRANSPORTS.into_iter().find(|(mark, _)| text.contains(mark)).map(|(_, name)| name)
     }
 
+    /// What the devices that a disk hangs from are called where drivers are looked for; bridges between buses are left out.
+    /// A namespace of NVMe that several controllers may carry hangs from none; its first controller is taken.
+    fn controllers(&self, folder: &Path) -> Vec<String> {
+        let device = folder.join("device");
+        let behind =
+            names_in(&device).into_iter().filter(|name| name.starts_with("nvme")).map(|name| device.join(name));
+        let paths =
+            std::iter::once(folder.to_owned()).chain(behind).filter_map(|path| std::fs::canonicalize(path).ok());
+        let of = |path: PathBuf| {
+            let mut found: Vec<String> = path.ancestors().filter_map(|above| self.text(above, "modalias")).collect();
+            found.retain(|alias| !(alias.starts_with("pci:") && alias.contains("bc06")));
+            found.reverse();
+            found
+        };
+        paths.map(of).find(|found| !found.is_empty()).unwrap_or_default()
+    }
+
     /// The serial number of the USB device that a disk sits behind: the kernel asks no USB disk for SCSI's pages.
     fn usb_serial(&self, folder: &Path) -> Option<String> {
         let path = std::fs::canonicalize(folder).ok()?;
@@ -226,6 +245,7 @@ impl Disks {
                 .or_else(|| self.usb_serial(&folder)),
             wwn: known_text(|device| &device.wwn),
             transport: self.transport(&folder).map(str::to_owned),
+            controllers: self.controllers(&folder),
             removable: flag("removable"),
             read_only: flag("ro"),
             holders: names_in(&folder.join("holders")),

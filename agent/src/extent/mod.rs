@@ -19,6 +19,7 @@ mod map;
 mod md;
 mod ntfs;
 mod peek;
+mod room;
 mod rounded;
 mod signatures;
 mod steps;
@@ -32,6 +33,7 @@ pub(crate) use bytes::Fields;
 pub(crate) use exfat::add_to_sum as exfat_sum;
 pub(crate) use ext::{Places as ExtPlaces, crc16 as ext_crc16, crc32c as ext_crc32c, places as ext_places};
 pub(crate) use f2fs::sum as f2fs_sum;
+pub use room::Room;
 pub use signatures::firmware_raid_at_end;
 pub use table::table;
 #[cfg(test)]
@@ -39,8 +41,11 @@ pub(crate) use tests::striped_rig;
 
 pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
 
+pub use btrfs::room as btrfs_room;
 pub use error::ExtentError;
+pub use ext::room as ext_room;
 pub use fat::efi_loaders;
+pub use lvm::{Growth, LogicalVolume, VolumeStretch, growth, growth_of, volumes_of};
 pub use map::{
     Content, Extent, ExtentKind, Inside, Map, Others, doubt_beside_hibernation, map, map_beside, map_typed, others,
     probe, whole,

@@ -114,6 +114,7 @@ mod tests {
             serial: Some(serial.to_owned()),
             wwn: wwn.map(str::to_owned),
             transport: None,
+            controllers: Vec::new(),
             holds: None,
             against: against.map(str::to_owned),
         }

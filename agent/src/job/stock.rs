@@ -10,7 +10,7 @@ use crate::extent::probe;
 use crate::partition;
 use crate::write::end_metadata;
 use ramet_wire::TableKind;
-use ramet_wire::agents::{DISKS_MAX, DiskSeen, TEXT_MAX};
+use ramet_wire::agents::{CONTROLLERS_MAX, DISKS_MAX, DiskSeen, TEXT_MAX};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,8 @@ pub struct Found {
     pub wwn: Option<String>,
     /// How it is attached, where the kernel shows it.
     pub transport: Option<String>,
+    /// Modaliases of what it hangs from, the outermost first, where the kernel shows them.
+    pub controllers: Vec<String>,
     /// The table or file system that is on it; empty for none, none where it can not be read.
     pub holds: Option<String>,
     /// Why it is taken only when named.
@@ -73,6 +75,7 @@ impl Found {
             serial: cut(&self.serial),
             wwn: cut(&self.wwn),
             holds: cut(&self.holds),
+            controllers: self.controllers.iter().take(CONTROLLERS_MAX).map(|alias| self::cut(alias)).collect(),
             named_only: self.against.is_some(),
         }
     }
@@ -146,6 +149,7 @@ fn listed(disks: &Disks) -> Vec<Found> {
             serial: disk.serial,
             wwn: disk.wwn,
             transport: disk.transport,
+            controllers: disk.controllers,
             holds: None,
             against,
         }
@@ -165,6 +169,7 @@ fn named(path: &Path) -> Option<Found> {
         serial: info.serial.or_else(stem),
         wwn: info.wwn,
         transport: info.transport,
+        controllers: info.controllers,
         holds: None,
         against: None,
     })

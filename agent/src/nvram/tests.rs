@@ -61,6 +61,7 @@ fn sample() -> Manifest {
         inconsistent: false,
         warnings: Vec::new(),
         firmware: None,
+        boot: None,
         disks: vec![disk],
     }
 }

@@ -113,4 +113,10 @@ pub enum PartitionError {
         /// Size of the disk in bytes.
         size: u64,
     },
+    /// A table whose partitions can not get other places.
+    #[error("partitions can not be moved or resized in this table: {why}")]
+    Unmovable {
+        /// Why.
+        why: &'static str,
+    },
 }

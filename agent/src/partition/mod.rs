@@ -11,6 +11,7 @@ mod gpt;
 mod mbr;
 mod old;
 mod rename;
+mod resize;
 mod retarget;
 mod scan;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use error::PartitionError;
 pub(crate) use mbr::announces_table;
 pub use old::old_tables;
 pub use rename::{NewIds, rename};
+pub use resize::resize;
 pub use retarget::{Layout, Piece, retarget};
 pub use scan::{Scan, read, sector_size_of_file};
 

@@ -40,6 +40,17 @@ pub struct Layout {
 /// [`PartitionError::Differs`] when `table` is not what the bytes say; `DoesNotFit` and `NoRoom` when the new disk is
 /// too small; and what [`super::read`] refuses.
 pub fn retarget(old: &dyn ReadAt, table: &Table, sector_size: u32, new_size: u64) -> Result<Layout, PartitionError> {
+    retarget_to(old, table, table, sector_size, new_size)
+}
+
+/// The same where partitions will lie as `planned` says: the new disk must have room for these.
+pub(super) fn retarget_to(
+    old: &dyn ReadAt,
+    table: &Table,
+    planned: &Table,
+    sector_size: u32,
+    new_size: u64,
+) -> Result<Layout, PartitionError> {
     let mut layout =
         Layout { lba0: Piece { offset: 0, bytes: Vec::new() }, head: Vec::new(), backup: Vec::new(), ebrs: Vec::new() };
     if table.kind == TableKind::None {
@@ -54,7 +65,7 @@ pub fn retarget(old: &dyn ReadAt, table: &Table, sector_size: u32, new_size: u64
     match &parsed.found {
         Found::None => {}
         Found::Mbr(chain) => {
-            check_entries(table, new_size / ss * ss, new_size)?;
+            check_entries(planned, new_size / ss * ss, new_size)?;
             for &offset in &chain.ebrs {
                 layout.ebrs.push(Piece { offset, bytes: read_bytes(old, offset, ss, "EBR")? });
             }
@@ -66,7 +77,7 @@ pub fn retarget(old: &dyn ReadAt, table: &Table, sector_size: u32, new_size: u64
                 let ends = [old_total, gpt.backup_lba(old_total) + 1];
                 stretch_protective(&mut layout.lba0.bytes, ends, new_total);
             }
-            retarget_gpt(gpt, table, ss, old.size() / ss, new_size, &mut layout)?;
+            retarget_gpt(gpt, planned, ss, old.size() / ss, new_size, &mut layout)?;
         }
     }
     Ok(layout)
@@ -133,7 +144,7 @@ fn check_fit(number: u32, end: u64, limit: u64, size: u64) -> Result<(), Partiti
 }
 
 /// Names the first difference between the image's table and the one that its bytes give.
-fn compare(given: &Table, found: &Table) -> Result<(), PartitionError> {
+pub(super) fn compare(given: &Table, found: &Table) -> Result<(), PartitionError> {
     let differs =
         |what: &str, given: String, found: String| Err(PartitionError::Differs { what: what.to_owned(), given, found });
     if given == found {

@@ -3,6 +3,8 @@
 //! In: the errors of its stages. Out: a refusal, which has written nothing, or a failure, which says how disks were left.
 //! Promise: only what runs before the first write can make a `Refused`; each text has the object and both values.
 
+use crate::adapt::shrink::ResizeError;
+use crate::adapt::size::RefusedSize;
 use crate::disk;
 use crate::memory::TooLittle;
 use crate::partition::PartitionError;
@@ -178,6 +180,14 @@ pub enum Refused {
     /// This machine is too small.
     #[error("restoring needs more memory than there is")]
     Memory(#[from] TooLittle),
+    /// Another size than that of the captured disk.
+    #[error("planning the size of {disk}")]
+    Size {
+        /// The target.
+        disk: String,
+        /// Why.
+        source: RefusedSize,
+    },
     /// Only empty disks may be written.
     #[error("{disk} is not empty: {found}; only empty disks may be restored to here")]
     NotBlank {
@@ -240,6 +250,22 @@ pub enum Failed {
         /// What happened.
         source: WriteError,
     },
+    /// Room for what does not fit yet.
+    #[error("{disk}: making room in memory (nothing was written)")]
+    Overflow {
+        /// The target.
+        disk: String,
+        /// Why.
+        source: ResizeError,
+    },
+    /// The disk is whole, but not as large as was asked.
+    #[error("{disk} holds the image with its new table, but what lies in it was not grown")]
+    Growing {
+        /// The target.
+        disk: String,
+        /// Why.
+        source: ResizeError,
+    },
     /// The receipt does not say what it should: a mistake in this program.
     #[error("the disks are written, but the receipt does not prove the image")]
     Unproven(#[source] ReceiptError),
@@ -285,5 +311,12 @@ pub(super) fn at_map(disk: &str, error: RefusedMap) -> RestoreError {
     match error {
         RefusedMap::Fetch(FetchError::Transfer { .. }) => before("planning", error),
         source => Refused::Map { disk: disk.to_owned(), source }.into(),
+    }
+}
+
+pub(super) fn at_size(disk: &str, error: RefusedSize) -> RestoreError {
+    match error {
+        RefusedSize::Survey(error) => at_survey(error),
+        source => Refused::Size { disk: disk.to_owned(), source }.into(),
     }
 }

@@ -85,4 +85,12 @@ pub enum WriteError {
     /// A thread ended without a result.
     #[error("a worker ended in a panic")]
     Panic,
+    /// A file system was not made smaller.
+    #[error("{disk}: shrinking what has no room on it; try a larger disk, or --size keep")]
+    Shrink {
+        /// Path of the target.
+        disk: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }

@@ -5,7 +5,7 @@
 //! Promise: made without a write; every job lies on the target, no two jobs share a byte, none reaches into a held range.
 
 use super::held::{Credit, Held, merge, subtract};
-use super::place::{check_pieces, empty, ends, places, view_records};
+use super::place::{Placed, check_pieces, empty, ends, places, view_records};
 use super::segments::Survey;
 use super::view::{Chunks, GapView};
 use crate::partition::{self, PartitionError};
@@ -159,7 +159,8 @@ impl DiskMap {
         }
     }
 
-    /// The whole disk onto a target of `size` bytes, whose old tables lie at `old`.
+    /// The whole disk onto a target of `size` bytes, whose old tables lie at `old`; `placed` where partitions do not stay
+    /// where they were.
     ///
     /// # Errors
     /// [`RefusedMap`]; nothing was written.
@@ -168,20 +169,26 @@ impl DiskMap {
         survey: &Survey,
         chunks: &Chunks<'_>,
         size: u64,
-        old: Vec<ByteRange>,
-        force_size: bool,
+        (old, force_size): (Vec<ByteRange>, bool),
+        placed: Option<&Placed>,
     ) -> Result<Self, RefusedMap> {
         let view_records = view_records(image, survey);
         let view = GapView::new(chunks, &view_records, image.size);
         let table = |source| RefusedMap::Table { size, source };
-        let layout = partition::retarget(&view, &image.table, image.logical_sector, size).map_err(table)?;
+        let layout = match placed {
+            None => partition::retarget(&view, &image.table, image.logical_sector, size),
+            Some(placed) => partition::resize(&view, &image.table, image.logical_sector, size, &placed.entries),
+        };
+        let layout = layout.map_err(table)?;
         if size != image.size && !force_size {
             let io = |source| table(PartitionError::Io { what: "the disk's end", offset: 0, source });
             if let Some(what) = super::signs::end_metadata(&view).map_err(io)? {
                 return Err(RefusedMap::EndMetadata { what, source_size: image.size, size });
             }
         }
-        let pieces = check_pieces(&layout, image, size)?;
+        let pieces = check_pieces(&layout, image, placed, size)?;
+        let shifted = placed.map(|placed| placed.shift(image, survey));
+        let survey = shifted.as_ref().unwrap_or(survey);
         let head = ByteRange::between(0, MIB.min(size));
         let lba0 = ByteRange::between(0, u64::from(image.logical_sector).min(size));
         let mut ranges: Vec<ByteRange> = pieces.iter().map(|(range, _)| *range).collect();
@@ -197,15 +204,15 @@ impl DiskMap {
             samples: Vec::new(),
         };
         let disk_ends = ends(ByteRange::between(0, size));
-        map.add_spaces(image, &disk_ends, |_| true);
+        map.add_spaces(image, placed, &disk_ends, |_| true);
         map.hold_edges(survey, chunks)?;
-        map.place_gaps(image, survey, chunks, size)?;
+        map.place_gaps(image, placed, survey, chunks, size)?;
         let overlaid: Vec<ByteRange> = merge(pieces.iter().map(|(range, _)| *range).collect());
-        map.take_credit(&overlaid, survey, image, size);
+        map.take_credit(&overlaid, survey, image, placed, size);
         for (range, piece) in &pieces {
             map.held.put(range.start(), &piece.bytes);
         }
-        map.blank_ends(&disk_ends);
+        map.blank_ends(&disk_ends, placed);
         map.sample(survey);
         Ok(map)
     }
@@ -238,9 +245,9 @@ impl DiskMap {
             cut: HashMap::new(),
             samples: Vec::new(),
         };
-        map.add_spaces(image, &[], |number| numbers.contains(&number));
+        map.add_spaces(image, None, &[], |number| numbers.contains(&number));
         map.hold_edges(survey, chunks)?;
-        map.take_credit(&[], survey, image, image.size);
+        map.take_credit(&[], survey, image, None, image.size);
         map.sample(survey);
         Ok(map)
     }
@@ -252,16 +259,28 @@ impl DiskMap {
         (sum(|stored| stored.data_bytes), sum(|stored| stored.zero_bytes))
     }
 
-    fn add_spaces(&mut self, image: &DiskImage, disk_ends: &[ByteRange], meant: impl Fn(u32) -> bool) {
+    fn add_spaces(
+        &mut self,
+        image: &DiskImage,
+        placed: Option<&Placed>,
+        disk_ends: &[ByteRange],
+        meant: impl Fn(u32) -> bool,
+    ) {
         let mut partitions: Vec<&PartitionImage> =
             image.partitions.iter().filter(|partition| meant(partition.number)).collect();
-        partitions.sort_unstable_by_key(|partition| partition.range.start());
+        partitions.sort_unstable_by_key(|partition| Placed::of_image(placed, partition).0.start());
         for partition in partitions {
-            let own = ends(partition.range);
-            let disk = disk_ends.iter().filter_map(|end| end.intersect(partition.range));
-            let zones = merge(own.into_iter().chain(disk).collect());
+            let (range, place) = Placed::of_image(placed, partition);
+            // What will be the partition's end, and the disk's, as it lies in what is restored.
+            let here = |part: ByteRange| {
+                let start = part.start() - place.start() + range.start();
+                ByteRange::between(start, start + part.len()).intersect(range)
+            };
+            let disk = disk_ends.iter().filter_map(|end| end.intersect(place)).filter_map(here);
+            let zones = ends(range).into_iter().chain(ends(place).into_iter().filter_map(here)).chain(disk);
+            let zones = merge(zones.collect());
             let zones = zones.into_iter().flat_map(|zone| self.held.split(zone).1).collect();
-            let (number, range) = (Some(partition.number), partition.range);
+            let number = Some(partition.number);
             self.spaces.push(Space { number, range, stored: partition.stored.clone(), zones });
         }
     }
@@ -318,13 +337,14 @@ impl DiskMap {
     fn place_gaps(
         &mut self,
         image: &DiskImage,
+        placed: Option<&Placed>,
         survey: &Survey,
         chunks: &Chunks<'_>,
         size: u64,
     ) -> Result<(), FetchError> {
         let mut jobs = Vec::new();
         for record in &survey.gaps {
-            for (to, skip) in places(image, record.range(), size) {
+            for (to, skip) in places(image, placed, record.range(), size) {
                 self.hold(record, to, skip, chunks)?;
                 self.jobs_of(record, to, skip, GAPS, &mut jobs);
             }
@@ -335,7 +355,14 @@ impl DiskMap {
     }
 
     /// Notes which bytes of the spaces lie in held ranges; those under the table's own pieces count as table.
-    fn take_credit(&mut self, overlaid: &[ByteRange], survey: &Survey, image: &DiskImage, size: u64) {
+    fn take_credit(
+        &mut self,
+        overlaid: &[ByteRange],
+        survey: &Survey,
+        image: &DiskImage,
+        placed: Option<&Placed>,
+        size: u64,
+    ) {
         let mut places_of: Vec<(usize, bool, ByteRange)> = Vec::new();
         let is_zero = |record: &Record| record.kind == RecordKind::Zero;
         for (number, record) in &survey.edges {
@@ -345,7 +372,7 @@ impl DiskMap {
         }
         if self.mode == Mode::Whole {
             let all = survey.gaps.iter().flat_map(|record| {
-                places(image, record.range(), size).into_iter().map(|(to, _)| (GAPS, is_zero(record), to))
+                places(image, placed, record.range(), size).into_iter().map(|(to, _)| (GAPS, is_zero(record), to))
             });
             places_of.extend(all);
         }
@@ -358,11 +385,15 @@ impl DiskMap {
         self.held.credits.retain(|credit| credit.len > 0);
     }
 
-    /// Zero jobs for the disk's own first and last MiB, where nothing else lies.
-    fn blank_ends(&mut self, disk_ends: &[ByteRange]) {
+    /// Zero jobs for the first and last MiB of the disk and of grown partitions, where nothing else lies.
+    fn blank_ends(&mut self, disk_ends: &[ByteRange], placed: Option<&Placed>) {
         let taken = self.spaces[1..].iter().map(|space| space.range).chain(self.fixed.iter().map(|job| job.range));
-        let taken = merge(taken.collect());
-        let free: Vec<ByteRange> = merge(disk_ends.to_vec())
+        // What will shrink is restored elsewhere, and lies here all the same.
+        let places = placed.into_iter().flat_map(|placed| &placed.places);
+        let shrinks = places.filter(|(_, data, place)| data.intersect(*place).is_none()).map(|(.., place)| *place);
+        let taken = merge(taken.chain(shrinks).collect());
+        let fresh = placed.map(Placed::fresh_ends).unwrap_or_default();
+        let free: Vec<ByteRange> = merge([disk_ends, &fresh].concat())
             .into_iter()
             .flat_map(|end| subtract(end, &taken))
             .flat_map(|part| self.held.split(part).1)

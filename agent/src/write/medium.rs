@@ -63,6 +63,11 @@ pub trait Medium: Send + Sync {
 
     /// Tells the kernel that the disk has a new table.
     fn announce(&self) {}
+
+    /// What a loop device can show, where there is such a thing: the held device or file, through the page cache.
+    fn backing(&self) -> Option<&std::fs::File> {
+        None
+    }
 }
 
 /// A medium as something to read, through the page cache.

@@ -28,6 +28,8 @@ const PROBES: usize = 64;
 pub struct Settings {
     /// Everything is read again after it was written.
     pub read_back: bool,
+    /// Something is done to the disk before it gets its table: it has none from the start, whatever is found equal.
+    pub blank_first: bool,
 }
 
 /// One disk under way.
@@ -120,6 +122,9 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// [`WriteError`]; if [`Pass::blanked`], the disk has no table then.
     pub fn run(&mut self, crew: &mut Crew, segments: &mut Segments<'_>, tick: &dyn Fn()) -> Result<(), WriteError> {
+        if self.settings.blank_first {
+            self.blank(crew.one())?;
+        }
         self.compare = self.probe(crew, tick)?;
         let mut stream = Stream::new(self.map);
         let (mut differing, mut written) = (Vec::new(), Vec::new());

@@ -55,6 +55,9 @@ pub struct DiskPlan {
     pub partitions: Vec<u32>,
     /// What happens to the table.
     pub table: String,
+    /// What becomes of sizes and places of partitions, line by line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<String>,
     /// Bytes of data.
     pub data_bytes: u64,
     /// Bytes recorded as zero.
@@ -84,6 +87,7 @@ impl DiskPlan {
             holds,
             table: table_change(image, map, medium.size()),
             partitions,
+            sizes: Vec::new(),
             data_bytes,
             zero_bytes,
             blank_bytes: blank.map(|job| job.range.len()).sum::<u64>()
@@ -98,6 +102,13 @@ pub fn identity(model: Option<&str>, serial: Option<&str>) -> String {
     let serial = serial.map(|serial| format!("serial {serial}"));
     let parts: Vec<&str> = model.into_iter().chain(serial.as_deref()).collect();
     if parts.is_empty() { "no model or serial known".to_owned() } else { parts.join(", ") }
+}
+
+/// What becomes of a table whose partitions get other places.
+#[must_use]
+pub fn placed_table(image: &DiskImage) -> String {
+    let (kind, count) = (image.table.kind, image.table.entries.len());
+    format!("{kind} with {count} partitions at new places; their order, numbers, types, GUIDs and names stay")
 }
 
 fn table_change(image: &DiskImage, map: &DiskMap, size: u64) -> String {
@@ -153,6 +164,9 @@ impl fmt::Display for DiskPlan {
             writeln!(f, "  only    partitions {:?}", self.partitions)?;
         }
         writeln!(f, "  table   {}", self.table)?;
+        for line in &self.sizes {
+            writeln!(f, "  size    {line}")?;
+        }
         let (data, zeros, blank) = (self.data_bytes, self.zero_bytes, self.blank_bytes);
         writeln!(f, "  bytes   {data} of data, {zeros} of zeros, up to {blank} blanked")?;
         if self.holds.is_empty() {

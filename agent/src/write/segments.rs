@@ -153,6 +153,14 @@ pub struct Survey {
     pub samples: Vec<Record>,
 }
 
+/// The partitions' records that a survey has seen, for a [`super::GapView`].
+#[must_use]
+pub fn view_of(found: &Survey) -> Vec<Record> {
+    let mut records: Vec<Record> = found.edges.iter().map(|(_, record)| *record).collect();
+    records.sort_unstable_by_key(|record| record.offset);
+    records
+}
+
 /// Fetches, hashes and decodes every segment of `disk` and checks all sums. `edges` are the ranges whose records the
 /// plan wants to see; partitions not in `only` (all, when empty) are checked as well.
 ///
@@ -193,7 +201,11 @@ pub fn survey(segments: &mut Segments<'_>, disk: &DiskImage, edges: &[ByteRange]
     Ok(found)
 }
 
-fn each_record(
+/// Visits all records of a space, in order, and checks its sums. The space is named by disk, number and size in bytes.
+///
+/// # Errors
+/// [`SurveyError`], or the visitor's.
+pub fn each_record(
     segments: &mut Segments<'_>,
     (disk, number, size): (u32, Where, u64),
     stored: &ramet_wire::manifest::Stored,

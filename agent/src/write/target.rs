@@ -103,6 +103,10 @@ impl Medium for TargetDisk {
         let _ = ioctl::drop_cache(&self.target.buffered, range);
     }
 
+    fn backing(&self) -> Option<&File> {
+        Some(&self.target.buffered)
+    }
+
     fn announce(&self) {
         // Devices without partitions, such as most loop devices, refuse; their table is on the disk all the same.
         let _ = ioctl::reread_partitions(&self.target.buffered);

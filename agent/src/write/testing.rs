@@ -216,6 +216,7 @@ impl Shelf {
             inconsistent: false,
             warnings: Vec::new(),
             firmware: None,
+            boot: None,
             disks,
         };
         Self {

@@ -76,6 +76,12 @@ pub struct GapView<'a> {
     size: u64,
 }
 
+impl std::fmt::Debug for GapView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GapView").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
+
 impl<'a> GapView<'a> {
     /// A disk of `size` bytes.
     #[must_use]

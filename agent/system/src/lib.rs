@@ -3,6 +3,9 @@
 //! In: the mounted file systems of a clone or of a source. Out: facts; or the same system with a name, keys and addresses of its own.
 //! Promise: nothing outside of these file systems is read or written, whatever lies in them.
 
+pub mod assemble;
+pub mod boot;
+pub mod os;
 pub mod refer;
 pub mod root;
 #[cfg(test)]

@@ -70,6 +70,8 @@ impl Set {
 const COMMON: &[&str] = &[
     // file systems that the agent mounts, and what they ask the kernel for: vfat wants its code pages by name
     "ext4 vfat nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 isofs udf squashfs loop efivarfs",
+    // file systems and volumes of clones that are changed after they were restored, and memory for what has to shrink
+    "xfs btrfs dm_mod zram lzo_rle crc32c_generic",
     // disks
     "ahci ata_piix nvme sd_mod sr_mod virtio_blk virtio_scsi virtio_pci virtio_mmio usb_storage uas",
     // keyboards
@@ -133,7 +135,7 @@ const FOLDERS: &[&str] = &[
 /// In those folders, and left ashore: nothing that a machine boots from or talks through needs it.
 const EXCEPT: &[&str] = &[
     // devices made of software, and disks that are files of another machine
-    "aoe brd drbd nbd null_blk rbd scsi_debug ublk_drv xen_blkback zram rnbd_client rnbd_server",
+    "aoe brd drbd nbd null_blk rbd scsi_debug ublk_drv xen_blkback rnbd_client rnbd_server",
     // they take memory away from a machine that needs it
     "hv_balloon virtio_balloon virtio_mem",
     // storage over RDMA brings the whole of InfiniBand

@@ -19,7 +19,8 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ramet_wire::ImageRef;
 use ramet_wire::agents::{
-    AgentSeen, Approve, DISKS_MAX, DiskSeen, Hello, MACS_MAX, NONCE_LEN, OrderState, Orders, TEXT_MAX, Work,
+    AgentSeen, Approve, CONTROLLERS_MAX, DISKS_MAX, DiskSeen, Hello, MACS_MAX, NONCE_LEN, OrderState, Orders, TEXT_MAX,
+    Work,
 };
 use ramet_wire::api::{Action, ErrorKind, ImageInfo, Scope};
 use ramet_wire::settings::{Mac, Mode};
@@ -85,6 +86,7 @@ fn checked(hello: Hello) -> Result<Hello, Refusal> {
         serial: disk.serial.as_deref().map(short),
         wwn: disk.wwn.as_deref().map(short),
         holds: disk.holds.as_deref().map(short),
+        controllers: disk.controllers.iter().take(CONTROLLERS_MAX).map(|alias| short(alias)).collect(),
         ..disk
     };
     let (agent, machine) = (clean(&hello.agent, 32), runs::machine(&hello.machine));

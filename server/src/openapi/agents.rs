@@ -36,6 +36,11 @@ pub static SCHEMAS: &[Schema] = &[
             maybe("serial", Text, "serial number"),
             maybe("wwn", Text, "world-wide name"),
             maybe("holds", Text, "the table or file system on it; empty for none, absent where nobody looked"),
+            maybe(
+                "controllers",
+                List(&Text),
+                "modaliases between its processor and it, the outermost first, at most 8",
+            ),
             field("named_only", Flag, "a candidate only where it is named"),
         ],
     ),
@@ -182,7 +187,14 @@ mod tests {
 
     #[test]
     fn every_message_of_agents_has_the_fields_that_the_document_says() {
-        let disk = DiskSeen { name: text(), size: 1, sector: 512, model: Some(text()), ..DiskSeen::default() };
+        let disk = DiskSeen {
+            name: text(),
+            size: 1,
+            sector: 512,
+            model: Some(text()),
+            controllers: vec![text()],
+            ..DiskSeen::default()
+        };
         let hello = Hello {
             agent: text(),
             nonce: text(),

@@ -189,6 +189,7 @@ fn manifest(name: &ImageName, created: &str, size: u64, stored: Stored) -> Manif
         inconsistent: false,
         warnings: Vec::new(),
         firmware: None,
+        boot: None,
         disks: vec![disk],
     }
 }

@@ -4,6 +4,7 @@
 //! Promise: orders are strict: what an agent does not know it refuses; a receipt says all that was changed after the proof.
 
 use crate::identity::Identity;
+pub use crate::layout::{Layout, LayoutPartition, PartSize};
 use serde::{Deserialize, Serialize};
 
 /// Most changes that a receipt lists.
@@ -48,27 +49,6 @@ pub enum Size {
     Fill,
     /// Partitions get these sizes.
     Layout(Layout),
-}
-
-/// Sizes of partitions, as `--layout FILE` declares them. Order and numbers stay.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Layout {
-    /// Those that are not named keep their size.
-    pub partitions: Vec<LayoutPartition>,
-}
-
-/// One partition of a [`Layout`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LayoutPartition {
-    /// The image disk's ordinal.
-    #[serde(default)]
-    pub disk: u32,
-    /// The partition's number.
-    pub number: u32,
-    /// `12GiB`, `40%` of what the others leave, or `rest`.
-    pub size: String,
 }
 
 /// How a clone says that it has booted.

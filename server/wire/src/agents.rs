@@ -16,6 +16,8 @@ pub const NONCE_LEN: usize = 32;
 pub const MACS_MAX: usize = 32;
 /// Most disks in a [`Hello`].
 pub const DISKS_MAX: usize = 64;
+/// Most controllers of a disk.
+pub const CONTROLLERS_MAX: usize = 8;
 /// Longest text of any field in a [`Hello`], in bytes.
 pub const TEXT_MAX: usize = 128;
 
@@ -62,6 +64,10 @@ pub struct DiskSeen {
     /// The table or file system that is on it: `gpt`, `ext4`, …; empty for none; none where nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds: Option<String>,
+    /// Modaliases of the devices between processor and disk, the outermost first, at most [`CONTROLLERS_MAX`]; empty where
+    /// the kernel does not show them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<String>,
     /// Removable, USB, FC, iSCSI, NVMe-oF, the boot medium: it is a candidate only where it is named.
     #[serde(default)]
     pub named_only: bool,

@@ -6,6 +6,7 @@
 pub mod adapt;
 pub mod agents;
 pub mod api;
+pub mod boot;
 pub mod cutting;
 pub mod firmware;
 pub mod frame;
@@ -13,6 +14,7 @@ pub mod hardware;
 pub mod id;
 pub mod identity;
 pub mod jobs;
+pub mod layout;
 pub mod machines;
 pub mod manifest;
 pub mod name;

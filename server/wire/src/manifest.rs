@@ -3,6 +3,7 @@
 //! In: JSON that lies in a store. Out: a value whose every number was checked.
 //! Promise: the version is read alone and first; what `read` returns obeys every rule of FORMAT.md, "Manifest".
 
+use crate::boot::{self, Facts};
 use crate::cutting::{CUTTING, Cutting};
 use crate::firmware::{self, Firmware};
 use crate::id::{ImageId, SegmentsDigest, sha256};
@@ -20,7 +21,7 @@ pub const MANIFEST_MAX: usize = 16 << 20;
 /// Most disks of an image.
 pub const DISKS_MAX: usize = 64;
 /// Feature flags this build knows. An unknown one in a manifest is a refusal.
-pub const FEATURES: &[&str] = &[firmware::FEATURE];
+pub const FEATURES: &[&str] = &[boot::FEATURE, firmware::FEATURE];
 /// Largest disk, in bytes.
 pub const DISK_MAX: u64 = 1 << 56;
 
@@ -49,6 +50,9 @@ pub struct Manifest {
     /// How firmware starts from it; there exactly when the flag `firmware` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<Firmware>,
+    /// What starts from it; there exactly when the flag `boot` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Facts>,
     /// Its disks, by ordinal.
     pub disks: Vec<DiskImage>,
 }
@@ -205,6 +209,9 @@ pub enum ManifestError {
     /// How firmware starts from it is out of bounds, or there without its flag.
     #[error("firmware: {0}")]
     Firmware(String),
+    /// What starts from it is out of bounds, or there without its flag.
+    #[error("boot: {0}")]
+    Boot(String),
     /// Ordinals are not 0, 1, ….
     #[error("disk at position {position} has ordinal {ordinal}")]
     Ordinal {
@@ -418,6 +425,12 @@ impl Manifest {
         }
         if let Some(firmware) = &self.firmware {
             firmware.check(&self.disks)?;
+        }
+        if self.boot.is_some() != self.features.iter().any(|feature| feature == boot::FEATURE) {
+            return Err(ManifestError::Boot("the flag and the field do not come together".to_owned()));
+        }
+        if let Some(facts) = &self.boot {
+            facts.check(&self.disks)?;
         }
         for (disk, number, size, stored) in self.spaces() {
             check_stored(disk, number, size, stored)?;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
+use ramet_wire::boot::{BiosCode, Code, Facts, Initramfs, Kernel, Layer, Program, Root, System};
 use ramet_wire::firmware::{BootEntry, Firmware, Loader};
 use ramet_wire::manifest::{Content, DiskImage, Manifest, PartitionImage, Source, Stored};
 use ramet_wire::pack::{self, PackBuilder};
@@ -177,6 +178,7 @@ fn manifest_sample() -> Manifest {
         inconsistent: false,
         warnings: Vec::new(),
         firmware: None,
+        boot: None,
         disks: vec![disk],
     }
 }
@@ -206,6 +208,70 @@ fn with_firmware(edit: impl Fn(&mut Manifest, &mut Firmware)) -> Vec<u8> {
         edit(manifest, &mut firmware);
         manifest.firmware = Some(firmware);
     })
+}
+
+/// `b ext4`, `i ahci` with a pattern, `r e1000` with one; packed by the program zstd.
+const DRIVERS: &str =
+    "KLUv/SBYJQIAkkQOEqC7AQQZdk2VVQL+b4do8AdPFKitzJT8+/8niIv//78oF+q+w5nt2ehh6pgedaNZJTanko2gPZQmAgCrIitOpqA=";
+/// `b ext4`, then a line that is neither a driver nor a pattern.
+const NO_DRIVERS: &str = "KLUv/SQNaQAAYiBleHQ0Cndyb25nCl1fLqs=";
+
+/// With one system of one kernel, then edited.
+fn with_boot(edit: impl Fn(&mut Manifest, &mut Facts)) -> Vec<u8> {
+    edited(|manifest| {
+        let kernel = Kernel {
+            release: "6.1.0-56-amd64".to_owned(),
+            path: "/boot/vmlinuz-6.1.0-56-amd64".to_owned(),
+            initramfs: Some(Initramfs { path: "/boot/initrd.img-6.1.0-56-amd64".to_owned(), unread: None }),
+            drivers: Some(serde_json::from_value(DRIVERS.into()).unwrap()),
+            builtin: true,
+            opaque: vec!["ata_piix".to_owned()],
+        };
+        let system = System {
+            disk: 0,
+            partition: 1,
+            id: "debian".to_owned(),
+            like: String::new(),
+            name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            architecture: "x86_64".to_owned(),
+            root: Root {
+                filesystem: "ext4".to_owned(),
+                stack: vec![Layer::Lvm],
+                named: Some("/dev/vg/root".to_owned()),
+            },
+            kernels: vec![kernel],
+        };
+        let loader = Loader { disk: 0, partition: 15, path: r"\EFI\debian\shimx64.efi".to_owned() };
+        let mut facts = Facts {
+            systems: vec![system],
+            programs: vec![Program { loader, signed: true, shim: true }],
+            bios: vec![BiosCode { disk: 0, code: Code::Grub, next: true }],
+            unread: vec!["partition 15 of disk 0: vfat is not looked into".to_owned()],
+        };
+        manifest.features = vec!["boot".to_owned()];
+        edit(manifest, &mut facts);
+        manifest.boot = Some(facts);
+    })
+}
+
+fn boots() -> Vec<Sample> {
+    let bad = |name: &str, bytes| Sample { name: format!("manifest-boot-{name}"), bytes, refused: Some("Boot") };
+    let kernel = |edit: fn(&mut Kernel)| with_boot(|_, facts| edit(&mut facts.systems[0].kernels[0]));
+    vec![
+        Sample { name: "manifest-boot".to_owned(), bytes: with_boot(|_, _| ()), refused: None },
+        bad("without-flag", with_boot(|m, _| m.features.clear())),
+        bad("no-partition", with_boot(|_, f| f.systems[0].partition = 2)),
+        bad("program-elsewhere", with_boot(|_, f| f.programs[0].loader.disk = 1)),
+        bad("code-elsewhere", with_boot(|_, f| f.bios[0].disk = 7)),
+        bad("no-name", with_boot(|_, f| f.systems[0].name.clear())),
+        bad("too-many-systems", with_boot(|_, f| f.systems = vec![f.systems[0].clone(); 17])),
+        bad("too-many-kernels", with_boot(|_, f| f.systems[0].kernels = vec![f.systems[0].kernels[0].clone(); 17])),
+        bad("reason-control", with_boot(|_, f| f.unread[0] = "a\u{1b}[2J".to_owned())),
+        bad("release-too-long", kernel(|k| k.release = "6".repeat(513))),
+        bad("opaque-too-many", kernel(|k| k.opaque = vec!["x".to_owned(); 513])),
+        bad("drivers-no-frame", kernel(|k| k.drivers = Some(serde_json::from_value("QUJD".into()).unwrap()))),
+        bad("drivers-line", kernel(|k| k.drivers = Some(serde_json::from_value(NO_DRIVERS.into()).unwrap()))),
+    ]
 }
 
 fn manifests() -> Vec<Sample> {
@@ -246,7 +312,7 @@ fn manifests() -> Vec<Sample> {
 }
 
 fn samples() -> Vec<Sample> {
-    packs().into_iter().chain(segments()).chain(manifests()).collect()
+    packs().into_iter().chain(segments()).chain(manifests()).chain(boots()).collect()
 }
 
 #[test]

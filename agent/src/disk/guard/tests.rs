@@ -20,6 +20,7 @@ fn disk(machine: &Machine, name: &str) -> DiskInfo {
         serial: None,
         wwn: None,
         transport: None,
+        controllers: Vec::new(),
         removable: false,
     }
 }

@@ -112,6 +112,29 @@ fn transport_is_read_from_where_the_device_hangs() {
 }
 
 #[test]
+fn what_a_disk_hangs_from_is_named_from_the_processor_on_without_bridges() {
+    let xhci = "pci:v00008086d0000A36Dsv0sd0bc0Csc03i30";
+    let machine = at("pci0000:00/0000:00:1d.0/0000:03:00.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sda");
+    let top = "sys/devices/pci0000:00/0000:00:1d.0";
+    machine.write(&format!("{top}/modalias"), b"pci:v00008086d0000A330sv0sd0bc06sc04i00\n");
+    machine.write(&format!("{top}/0000:03:00.0/modalias"), format!("{xhci}\n").as_bytes());
+    let usb = "usb:v0951p1666d0110dc00dsc00dp00ic08isc06ip50in00";
+    machine.write(&format!("{top}/0000:03:00.0/usb2/2-1/2-1:1.0/modalias"), usb.as_bytes());
+    let unit = format!("{top}/0000:03:00.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/modalias");
+    machine.write(&unit, b"scsi:t-0x00\n");
+    assert_eq!(machine.disks().list().unwrap()[0].controllers, [xhci, usb, "scsi:t-0x00"]);
+    assert_eq!(at("platform/strange/block/sda").disks().list().unwrap()[0].controllers, [""; 0]);
+}
+
+#[test]
+fn a_namespace_of_a_subsystem_hangs_from_the_first_of_its_controllers() {
+    let machine = Machine::new();
+    let alias = b"pci:v0000144Dd0000A808sv0sd0bc01sc08i02\n";
+    machine.device("nvme0n1", "259:0", 1000).file("device/nvme0/modalias", alias);
+    assert_eq!(machine.disks().list().unwrap()[0].controllers.len(), 1);
+}
+
+#[test]
 fn the_running_kernel_can_be_asked() {
     for disk in Disks::from_sysfs().list().unwrap() {
         assert!(disk.size > 0 && [512, 4096].contains(&disk.sector_size), "{disk:?}");

@@ -12,6 +12,7 @@ mod chunk;
 mod device;
 mod members;
 mod node;
+mod room;
 mod roots;
 mod superblock;
 mod system;
@@ -19,6 +20,8 @@ mod tree;
 mod used;
 mod volume;
 mod walk;
+
+pub use room::room;
 
 use super::ExtentError;
 use super::map::{Content, Layout, Part, Pieces};

@@ -12,8 +12,11 @@ mod journal;
 mod metadata;
 mod mmp;
 mod places;
+mod room;
 mod superblock;
 mod walk;
+
+pub use room::room;
 
 use super::ExtentError;
 use super::error::believe;

@@ -54,6 +54,8 @@ pub(super) struct Physical {
 #[derive(Debug)]
 pub(super) struct Logical {
     pub name: String,
+    /// With hyphens.
+    pub uuid: String,
     /// Bytes.
     pub size: u64,
     /// Not a hidden part of something else.
@@ -218,8 +220,9 @@ impl<'a> Parsed<'a> {
             );
             size = segment.range.end();
         }
+        let uuid = section.text("id").unwrap_or_default().to_owned();
         let visible = section.list("status").contains(&Item::Text("VISIBLE"));
-        Ok(Logical { name, size, visible, segments })
+        Ok(Logical { name, uuid, size, visible, segments })
     }
 
     fn segment(&self, name: &str, section: &Section<'a>) -> Result<Segment, ExtentError> {

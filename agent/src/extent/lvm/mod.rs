@@ -6,12 +6,17 @@
 //! a part is missing, or whose content is in doubt, is copied whole as far as it lies here.
 
 mod area;
+mod attach;
 mod beside;
 mod group;
+mod grow;
 mod label;
 mod layout;
 mod text;
 mod volume;
+
+pub use attach::{LogicalVolume, VolumeStretch, volumes_of};
+pub use grow::{Growth, growth, growth_of};
 
 use super::ExtentError;
 use super::bytes::{Fields, clean};

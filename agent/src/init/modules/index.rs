@@ -4,7 +4,7 @@
 //! Out: for a name or an alias, the files to load, in their order.
 //! Promise: the order is modprobe's: soft dependencies first, then hard ones, each of these with its own.
 
-use super::glob;
+use ramet_wire::boot::fits;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ impl Index {
         let mut found: Vec<&str> = Vec::new();
         for key in [bucket(&name), ""] {
             for (alias, module) in self.aliases.get(key).into_iter().flatten() {
-                if glob::fits(alias, &name) && !found.contains(&module.as_str()) && self.modules.contains_key(module) {
+                if fits(alias, &name) && !found.contains(&module.as_str()) && self.modules.contains_key(module) {
                     found.push(module);
                 }
             }

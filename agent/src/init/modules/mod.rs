@@ -5,7 +5,7 @@
 //! Promise: a module that fails to load never stops the others; why it failed is in the record.
 
 pub mod firmware;
-mod glob;
+
 mod index;
 mod plug;
 

@@ -79,6 +79,7 @@ fn disk(name: &str, serial: Option<&str>, against: Option<&str>) -> Found {
         serial: serial.map(str::to_owned),
         wwn: None,
         transport: None,
+        controllers: Vec::new(),
         holds: None,
         against: against.map(str::to_owned),
     }
@@ -104,6 +105,7 @@ fn plan() -> Plan {
             holds: vec!["gpt table with 2 partitions".to_owned()],
             partitions: Vec::new(),
             table: "gpt with 2 partitions, byte for byte".to_owned(),
+            sizes: Vec::new(),
             data_bytes: 1000,
             zero_bytes: 2000,
             blank_bytes: 0,

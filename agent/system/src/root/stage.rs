@@ -143,6 +143,9 @@ impl Root {
     }
 
     fn stage(&mut self, real: PathBuf, staged: Staged) -> Result<(), RootError> {
+        if let Some((mount, reason)) = self.absent.iter().find(|(mount, _)| real.starts_with(mount)) {
+            return Err(RootError::Absent { path: real, mount: mount.clone(), reason: reason.clone() });
+        }
         // Staging and unstaging ends where it began.
         if self.is_as_before(&real, &staged.node)? {
             self.staged.remove(&real);

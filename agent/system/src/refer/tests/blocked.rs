@@ -5,23 +5,27 @@
 
 use super::*;
 use crate::root::RootError;
-use std::io::Read;
+use crate::testing::run;
 
-/// An initramfs that is its own unpacked form; one that starts with `?` is not understood.
-fn unpack(mut file: std::fs::File) -> std::io::Result<Box<dyn Read>> {
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    if bytes.starts_with(b"?") {
-        return Err(std::io::Error::other("it is packed with lzo"));
+/// A cpio with these files, packed by `pack` (a program that filters), behind an archive that is not packed.
+fn initramfs(files: &[(&str, &str)], pack: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "early/kernel/x86/microcode/GenuineIntel.bin", b"microcode");
+    for (path, text) in files {
+        write(folder.path(), &format!("main/{path}"), text.as_bytes());
     }
-    Ok(Box::new(std::io::Cursor::new(bytes)))
+    let script = format!(
+        "cd early && find . | cpio -o -H newc --quiet >../image && cd ../main && find . | cpio -o -H newc --quiet | {pack} >>../image"
+    );
+    run("sh", &["-c", &format!("cd {} && {script}", folder.path().display())]);
+    std::fs::read(folder.path().join("image")).unwrap()
 }
 
 /// Old ids and reasons.
 fn blocked(files: &[(&str, u32, &str)]) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
     plant(folder.path(), files);
-    let found = blockers(&opened(folder.path()), &renamed(), &unpack).unwrap();
+    let found = blockers(&opened(folder.path()), &renamed()).unwrap();
     found.into_iter().map(|blocker| (blocker.old, blocker.why)).collect()
 }
 
@@ -54,38 +58,58 @@ const MENU: &str = "search --no-floppy --fs-uuid --set=root 0a1b2c3d-1111-4aaa-8
 #[test]
 fn a_system_whose_files_all_follow_blocks_nothing() {
     assert_eq!(
-        blocked(&[
-            ("/etc/fstab", 0o644, &format!("UUID={} / ext4\n", ROOT.0)),
-            ("/boot/initrd.img-6.1", 0o644, "cpio")
-        ]),
+        blocked(&[("/etc/fstab", 0o644, &format!("UUID={} / ext4\n", ROOT.0)), ("/boot/grub/grub.cfg", 0o600, "")]),
         []
     );
 }
 
-#[test]
-fn an_id_in_an_initramfs_stays() {
-    let text = format!("070701 conf/conf.d/resume\0RESUME=UUID={}\n", SWAP.0);
-    for path in ["/boot/initrd.img-6.1", "/boot/initramfs-6.1.img", "/efi/0123456789abcdef0123456789abcdef/6.1/initrd"]
-    {
-        only(&blocked(&[(path, 0o600, &text)]), SWAP.0, path);
-    }
+/// Blockers of a tree with one file of bytes.
+fn with(path: &str, bytes: &[u8]) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), path, bytes);
+    let found = blockers(&opened(folder.path()), &renamed()).unwrap();
+    found.into_iter().map(|blocker| (blocker.old, blocker.why)).collect()
 }
 
 #[test]
-fn an_id_across_two_reads_is_found() {
-    let mut text = vec![b'.'; (1 << 20) - 20];
-    text.extend_from_slice(format!(" {} ", ROOT.0).as_bytes());
+fn an_id_in_an_initramfs_stays() {
+    let text = format!("RESUME=UUID={}\n", SWAP.0);
+    let path = "boot/initrd.img-6.1";
+    for pack in ["cat", "gzip", "xz --check=crc32", "zstd -q"] {
+        let image = initramfs(&[("conf/conf.d/resume", &text), ("conf/other", "x")], pack);
+        only(&with(path, &image), SWAP.0, "boot/initrd.img-6.1");
+    }
+    let image = initramfs(&[("conf/arch.conf", "DPKG_ARCH=amd64\n")], "gzip");
+    assert_eq!(with(path, &image), []);
+    // dracut waits for a device by the name of a file.
+    let hook = format!("usr/lib/dracut/hooks/initqueue/finished/devexists-uuid-{}.sh", ROOT.0);
+    let image = initramfs(&[(&hook, "")], "zstd -q");
+    only(&with("efi/0123456789abcdef0123456789abcdef/6.1/initrd", &image), ROOT.0, "names it");
+}
+
+#[test]
+fn an_id_in_the_initramfs_of_a_unified_kernel_image_stays() {
+    let text = format!("RESUME=UUID={}\n", SWAP.0);
+    let inside = initramfs(&[("conf/conf.d/resume", &text)], "gzip");
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "boot/initrd.img", &text);
-    let found = blockers(&opened(folder.path()), &renamed(), &unpack).unwrap();
-    assert_eq!(found.len(), 1);
+    let section = folder.path().join("initrd");
+    std::fs::write(&section, &inside).unwrap();
+    let uki = folder.path().join("boot/efi/EFI/Linux/linux.efi");
+    std::fs::create_dir_all(uki.parent().unwrap()).unwrap();
+    let add = format!(".initrd={}", section.display());
+    let stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+    run("objcopy", &["--add-section", &add, "--change-section-vma", ".initrd=0x3000000", stub, uki.to_str().unwrap()]);
+    let found = blockers(&opened(folder.path()), &renamed()).unwrap();
+    assert!(found.len() == 1 && found[0].old == SWAP.0 && found[0].why.contains("linux.efi"), "{found:?}");
 }
 
 #[test]
 fn with_an_initramfs_that_cannot_be_read_all_ids_stay() {
-    let found = blocked(&[("/boot/initrd.img-6.1", 0o600, "?")]);
-    assert_eq!(found.len(), renamed().ids().len());
-    assert!(found.iter().all(|(_, why)| why.contains("packed with lzo")), "{found:?}");
+    for bytes in [&b"?"[..], b"\x89LZO\0\r\n", b"070701"] {
+        let found = with("boot/initrd.img-6.1", bytes);
+        assert_eq!(found.len(), renamed().ids().len());
+        assert!(found.iter().all(|(_, why)| why.contains("could not be looked into")), "{found:?}");
+    }
 }
 
 #[test]
@@ -101,14 +125,14 @@ fn an_id_in_a_signed_program_stays_and_an_unsigned_one_follows() {
     let text = format!("search.fs_uuid {} root\0", ROOT.0);
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "boot/efi/EFI/own/boot.efi", &program(true, text.as_bytes()));
-    let found = blockers(&opened(folder.path()), &renamed(), &unpack).unwrap();
+    let found = blockers(&opened(folder.path()), &renamed()).unwrap();
     assert!(found.len() == 1 && found[0].why.contains("signed"), "{found:?}");
     let mut root = opened(folder.path());
     follow(&mut root, &renamed()).unwrap();
     assert_eq!(root.commit().unwrap(), []);
 
     write(folder.path(), "boot/efi/EFI/own/boot.efi", &program(false, text.as_bytes()));
-    assert_eq!(blockers(&opened(folder.path()), &renamed(), &unpack).unwrap(), []);
+    assert_eq!(blockers(&opened(folder.path()), &renamed()).unwrap(), []);
     follow(&mut root, &renamed()).unwrap();
     root.commit().unwrap();
     let after = std::fs::read(folder.path().join("boot/efi/EFI/own/boot.efi")).unwrap();
@@ -120,7 +144,7 @@ fn an_ext4_that_grub_could_no_longer_read_stays() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "boot/grub/grub.cfg", MENU.as_bytes());
     let module = "boot/grub/x86_64-efi/ext2.mod";
-    let found = |folder: &Path| blockers(&opened(folder), &renamed(), &unpack).unwrap();
+    let found = |folder: &Path| blockers(&opened(folder), &renamed()).unwrap();
     // GRUB 2.06 as it was released.
     write(folder.path(), module, &[b"\x7fELF...", &(!0x0001_03d6_u32).to_le_bytes()[..]].concat());
     assert!(
@@ -160,6 +184,6 @@ fn traps_are_errors() {
     write(folder.path(), "boot/grub/grub.cfg", b"");
     std::fs::File::create(folder.path().join("boot/grub/grub.cfg")).unwrap().set_len(10 << 30).unwrap();
     write(folder.path(), "boot/grub/x86_64-efi/ext2.mod", b"");
-    let found = blockers(&opened(folder.path()), &renamed(), &unpack);
+    let found = blockers(&opened(folder.path()), &renamed());
     assert!(matches!(found, Err(RootError::Size { .. })), "{found:?}");
 }

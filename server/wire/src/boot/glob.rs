@@ -4,6 +4,7 @@
 //! Promise: time is at most pattern × name; what is no valid pattern fits nothing but itself.
 
 /// Whether `name` fits `pattern`, as `fnmatch(3)` without flags says.
+#[must_use]
 pub fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
