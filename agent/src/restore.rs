@@ -184,7 +184,8 @@ fn prepare<'a>(
     let opened = open(&pairs)?;
     choose::check(&manifest, &opened, request)?;
     let media: Vec<_> = opened.iter().map(|opened| &*opened.medium).collect();
-    crate::adapt::before::check(&manifest, &media, &request.adapt, request.partitions.is_empty()).map_err(Refused::Adapt)?;
+    crate::adapt::before::check(&manifest, &media, &request.adapt, request.partitions.is_empty())
+        .map_err(Refused::Adapt)?;
     let mut segments = Segments::new(door, fetched).map_err(|error| before("starting", error))?;
     let chunks = Chunks::new(door, fetched).map_err(|error| before("starting", error))?;
     let (mut disks, mut plans, mut all_resized) = (Vec::new(), Vec::new(), Vec::new());

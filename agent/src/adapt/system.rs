@@ -183,7 +183,7 @@ fn renew(images: &[DiskImage], disks: &[Held<'_>]) -> Result<uuid::Plan, SystemE
         let renamed = plan.renamed();
         let blocked = within(|space| -> Result<_, SystemError> {
             let tree = assemble(&volumes, &space.folder()?, true)?;
-            let blocked = refer::blockers(&tree.root, &renamed, &ramet_system::boot::search).map_err(SystemError::Refer);
+            let blocked = refer::blockers(&tree.root, &renamed).map_err(SystemError::Refer);
             tree.finish()?;
             blocked
         })??;

@@ -8,7 +8,11 @@ use argh::FromArgs;
 /// Ramet's agent: reads disks into a store, writes them back onto any number of machines, proves every byte.
 #[derive(Debug, FromArgs)]
 #[argh(error_code(0, "done and proven"), error_code(1, "failed"), error_code(2, "refused before any write"))]
-#[argh(error_code(3, "wrong usage"), error_code(4, "restored but not read back"), error_code(5, "restored, but a plain copy"))]
+#[argh(
+    error_code(3, "wrong usage"),
+    error_code(4, "restored but not read back"),
+    error_code(5, "restored, but a plain copy")
+)]
 pub struct Args {
     /// print the version and exit
     #[argh(switch)]

@@ -32,7 +32,7 @@ const METADATA_CSUM: u32 = 0x400;
 const HAS_JOURNAL: u32 = 0x4;
 /// Where a descriptor has its checksum.
 const DESCRIPTOR_SUM: usize = 0x1e;
-/// The largest table of descriptors that is rewritten, in bytes: that of 256 TiB.
+/// Most bytes of descriptors that are rewritten, all copies together: those of 8 TiB.
 const TABLE_MAX: u64 = 128 << 20;
 
 pub(super) fn change(part: &dyn ReadAt, id: Uuid) -> Result<Change, Keep> {

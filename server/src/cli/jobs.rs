@@ -12,10 +12,10 @@ use super::{Fault, write};
 use crate::client::Operator;
 use crate::text::clean;
 use ramet_wire::adapt::{Becomes, BootCall, BootSeen, Layout, Size};
-use ramet_wire::layout::LAYOUT_MAX;
 use ramet_wire::jobs::{
     AddJobs, Expect, JobDetail, JobInfo, JobKind, JobOptions, JobState, Plan, PlannedMachine, Seen,
 };
+use ramet_wire::layout::LAYOUT_MAX;
 use std::io::{BufRead, IsTerminal, Write as _};
 use std::path::Path;
 

@@ -10,7 +10,7 @@ mod mend;
 
 use images::{DISK, Image, Scattered};
 use ramet_agent::disk::source::ReadAt;
-use ramet_agent::{extent, partition};
+use ramet_agent::{extent, partition, uuid};
 use ramet_wire::range::BLOCK;
 use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
 use ramet_wire::{api, frame, manifest, pack, receipt, segment};
@@ -81,8 +81,24 @@ fn extents(data: &[u8]) {
 
 /// The map of whatever this is: no error (memory answers), and extents that keep their promises.
 fn keeps_promises(image: impl ReadAt + 'static) {
-    let size = image.size();
-    check_map(&extent::map(Arc::new(image)).expect("memory answers, and damage is no error"), size);
+    let image: Arc<dyn ReadAt> = Arc::new(image);
+    let map = extent::map(image.clone()).expect("memory answers, and damage is no error");
+    check_map(&map, image.size());
+    check_new_uuid(&image, &map);
+}
+
+/// A content gets another UUID only where its map is believed, and then has the same map.
+fn check_new_uuid(image: &Arc<dyn ReadAt>, map: &extent::Map) {
+    let volume = uuid::Volume { name: "v".to_owned(), bytes: image.clone() };
+    let plan = uuid::plan(&[], &[volume], uuid::Seed::new([1; 32])).expect("memory answers");
+    let Some(id) = plan.ids.first() else { return };
+    assert!(!map.whole, "{id:?}");
+    let written = images::Written::over(image.clone());
+    uuid::write(&plan, &[uuid::Device::Volume("v", &written)]).expect("memory takes it and gives it back");
+    let after = extent::map(Arc::new(written)).expect("memory answers");
+    assert!(!after.whole, "{:?}", after.warnings);
+    assert_eq!(after.content.uuid.as_ref(), Some(&id.new));
+    assert!(map.extents().map(|one| one.ok()).eq(after.extents().map(|one| one.ok())), "{id:?}");
 }
 
 fn check_map(map: &extent::Map, size: u64) {
@@ -130,6 +146,7 @@ fn table(data: &[u8]) {
     for range in partition::old_tables(&image, image.sector_size).expect("memory answers") {
         assert!(range.end() <= size, "old table at {range} in {size}");
     }
+    check_new_ids(&image, &scan.table);
     for new_size in [size, size.saturating_add(1 << 30), size / 2] {
         let Ok(layout) = partition::retarget(&image, &scan.table, image.sector_size, new_size) else { continue };
         let pieces: Vec<_> =
@@ -138,7 +155,7 @@ fn table(data: &[u8]) {
         written.extend(&partitions);
         assert_disjoint(&mut written, new_size);
         if scan.table.kind != TableKind::None {
-            let again = partition::read(&Pieces { pieces, size: new_size }, image.sector_size);
+            let again = partition::read(&Pieces { pieces, under: None, size: new_size }, image.sector_size);
             let again = again.unwrap_or_else(|error| panic!("reading our own table for {new_size}: {error}")).table;
             assert_eq!(
                 (again.kind, again.id, again.entries),
@@ -146,6 +163,18 @@ fn table(data: &[u8]) {
             );
         }
     }
+}
+
+/// The table with other ids is the same table.
+fn check_new_ids(image: &Image, table: &Table) {
+    let numbers = table.entries.iter().map(|entry| (entry.number, Default::default()));
+    let ids = partition::NewIds { disk: Some(Default::default()), signature: Some(7), partitions: numbers.collect() };
+    let Ok(groups) = partition::rename(image, image.sector_size, &ids) else { return };
+    let pieces = groups.into_iter().flatten().collect();
+    let after = partition::read(&Pieces { pieces, under: Some(image), size: image.size() }, image.sector_size);
+    let mut wanted = table.clone();
+    ids.put_into(&mut wanted);
+    assert_eq!(after.map(|scan| scan.table).ok(), Some(wanted));
 }
 
 fn ranges(table: &Table) -> Vec<ByteRange> {
@@ -162,17 +191,19 @@ fn assert_disjoint(ranges: &mut [ByteRange], size: u64) {
     assert!(ranges.windows(2).all(|pair| pair[0].end() <= pair[1].start()), "{ranges:?}");
 }
 
-/// A blank disk with a table's pieces on it.
-struct Pieces {
+/// A disk, a blank one if no other lies under it, with a table's pieces on it.
+struct Pieces<'a> {
     pieces: Vec<partition::Piece>,
+    under: Option<&'a Image>,
     size: u64,
 }
 
-impl ReadAt for Pieces {
+impl ReadAt for Pieces<'_> {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let wanted = ByteRange::new(offset, buf.len() as u64).ok().filter(|range| range.end() <= self.size);
         let wanted = wanted.ok_or(io::ErrorKind::UnexpectedEof)?;
         buf.fill(0);
+        self.under.map_or(Ok(()), |under| under.read_exact_at(buf, offset))?;
         for piece in &self.pieces {
             let Some(both) = range_of(piece).intersect(wanted) else { continue };
             let at = |start: u64| usize::try_from(both.start() - start).expect("inside a buffer");

@@ -5,8 +5,10 @@
 
 use super::mend;
 use ramet_agent::disk::source::ReadAt;
+use ramet_agent::uuid::WriteAt;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex};
 
 /// An image whose tail is zero: large file systems from few bytes.
 ///
@@ -54,6 +56,52 @@ impl ReadAt for Image {
 
     fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// An image that was written to.
+pub struct Written {
+    under: Arc<dyn ReadAt>,
+    writes: Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl Written {
+    pub fn over(under: Arc<dyn ReadAt>) -> Self {
+        Self { under, writes: Mutex::new(Vec::new()) }
+    }
+}
+
+impl ReadAt for Written {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.under.read_exact_at(buf, offset)?;
+        let end = offset + buf.len() as u64;
+        for (at, bytes) in self.writes.lock().map_err(|_| io::ErrorKind::Other)?.iter() {
+            let (from, to) = (offset.max(*at), end.min(at + bytes.len() as u64));
+            if from < to {
+                let index = |place: u64| usize::try_from(place).map_err(io::Error::other);
+                let (into, out, len) = (index(from - offset)?, index(from - at)?, index(to - from)?);
+                buf[into..into + len].copy_from_slice(&bytes[out..out + len]);
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> u64 {
+        self.under.size()
+    }
+}
+
+impl WriteAt for Written {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.writes.lock().map_err(|_| io::ErrorKind::Other)?.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -40,7 +40,7 @@ fn every_kind_of_ext_gets_a_uuid_in_all_copies_and_stays_clean() {
         ("-t ext4 -O metadata_csum,metadata_csum_seed", None),
         ("-t ext4 -O metadata_csum,^metadata_csum_seed,meta_bg,^resize_inode -b 1024", Some(Needs::ExtSeed)),
         ("-t ext4 -O metadata_csum,^metadata_csum_seed,sparse_super2 -b 1024", Some(Needs::ExtSeed)),
-        ("-t ext4 -O metadata_csum,^metadata_csum_seed,bigalloc,orphan_file,quota", Some(Needs::ExtSeed)),
+        ("-t ext4 -O metadata_csum,^metadata_csum_seed,bigalloc,orphan_file", Some(Needs::ExtSeed)),
         ("-t ext4 -O metadata_csum,^metadata_csum_seed,mmp,inline_data,^has_journal", Some(Needs::ExtSeed)),
     ];
     for (options, needs) in rows {

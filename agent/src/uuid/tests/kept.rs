@@ -11,7 +11,7 @@ fn debugfs(image: &Image, command: &str) {
 }
 
 fn ext4() -> Image {
-    made(32 * MIB, "mke2fs", "-q -F -t ext4 -O metadata_csum,^metadata_csum_seed")
+    made(32 * MIB, "mke2fs", "-q -F -t ext4 -b 4096 -O metadata_csum,^metadata_csum_seed")
 }
 
 #[test]

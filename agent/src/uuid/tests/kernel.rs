@@ -38,7 +38,7 @@ fn same_and_writable(paths: &[&Path], tree: &Path, seed: u8) {
 #[test]
 fn xfs_gets_a_uuid_in_every_ag_and_in_its_log_twice() {
     let tree = tree();
-    for options in ["-q", "-q -b size=1024 -d agcount=7", "-q -l su=65536", "-q -s size=4096"] {
+    for options in ["-q", "-q -b size=1024 -d agcount=4", "-q -l su=65536", "-q -s size=4096"] {
         let image = made(320 * MIB, "mkfs.xfs", options);
         let path: &Path = &image.path;
         fill(&[path], tree.path());

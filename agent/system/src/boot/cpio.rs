@@ -34,7 +34,7 @@ const KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 
 /// Who looks at the files of an initramfs.
-pub(super) trait Visit {
+pub(crate) trait Visit {
     /// A regular file. Returns how many of its bytes are wanted at most; none: its name is enough.
     fn file(&mut self, name: &str, size: u64) -> Option<u64>;
 
@@ -44,7 +44,7 @@ pub(super) trait Visit {
 
 /// Why an initramfs cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CpioError {
+pub(crate) enum CpioError {
     /// Reading or unpacking.
     #[error("{0}")]
     Io(io::Error),
@@ -81,7 +81,7 @@ struct Left {
 }
 
 /// Shows all files of the initramfs behind `from` to `visit`.
-pub(super) fn walk(from: impl Read, visit: &mut dyn Visit) -> Result<(), CpioError> {
+pub(crate) fn walk(from: impl Read, visit: &mut dyn Visit) -> Result<(), CpioError> {
     let mut source = Buffer::new(from, PACKED_MAX);
     let mut left = Left { raw: RAW_MAX, files: FILES_MAX };
     for _ in 0..MEMBERS_MAX {

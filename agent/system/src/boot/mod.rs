@@ -15,6 +15,7 @@ mod tests;
 mod unpack;
 
 use crate::root::{Root, RootError};
+pub(crate) use cpio::{CpioError, Visit, walk};
 use index::Tables;
 use initramfs::{Aboard, TABLE_MAX};
 use kernels::{Image, Where};

@@ -6,7 +6,8 @@
 use super::files::{self, GRUB};
 use super::follow::PROGRAM_MAX;
 use super::map::{Needs, Of, Renamed};
-use super::{pe, search};
+use super::search;
+use crate::boot::pe::Efi;
 use crate::root::{Root, RootError, TEXT_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -27,21 +28,18 @@ pub struct Blocker {
     pub why: String,
 }
 
-/// Unpacks an initramfs, all of its parts one behind the other; an error where a part is not understood.
-pub type Unpack<'a> = dyn Fn(std::fs::File) -> std::io::Result<Box<dyn Read>> + 'a;
-
 /// The ids of `map` that must stay, and why.
 ///
 /// # Errors
 /// [`RootError`]: a trap in the place of a file. Nothing was written.
-pub fn blockers(root: &Root, map: &Renamed, unpack: &Unpack<'_>) -> Result<Vec<Blocker>, RootError> {
+pub fn blockers(root: &Root, map: &Renamed) -> Result<Vec<Blocker>, RootError> {
     let mut found = Found { map, reasons: BTreeMap::new() };
     if map.is_empty() {
         return Ok(Vec::new());
     }
     core_images(root, &mut found)?;
     programs(root, &mut found)?;
-    initramfs(root, &mut found, unpack)?;
+    initramfs(root, &mut found)?;
     kernels(root, &mut found)?;
     grub(root, &mut found)?;
     windows(root, &mut found)?;
@@ -99,26 +97,40 @@ fn platforms(root: &Root) -> Result<Vec<String>, RootError> {
 fn programs(root: &Root, found: &mut Found<'_>) -> Result<(), RootError> {
     for path in files::programs(root)? {
         let bytes = root.read(&path, PROGRAM_MAX)?.unwrap_or_default();
-        if !pe::unsigned(&bytes) {
+        let program = Efi::of(&bytes);
+        if program.as_ref().is_none_or(|program| program.signed) {
             found.add(found.map.named_in(&bytes), &format!("{path} names it and is signed"));
+        }
+        let place = program.and_then(|program| program.section(".initrd"));
+        let range =
+            |(at, len): (u64, u64)| Some(usize::try_from(at).ok()?..usize::try_from(at.checked_add(len)?).ok()?);
+        if let Some(inside) = place.and_then(range).and_then(|range| bytes.get(range)) {
+            embedded(inside, &path, found);
         }
     }
     Ok(())
 }
 
-fn initramfs(root: &Root, found: &mut Found<'_>, unpack: &Unpack<'_>) -> Result<(), RootError> {
+fn initramfs(root: &Root, found: &mut Found<'_>) -> Result<(), RootError> {
     for path in files::initramfs(root)? {
-        let Some(file) = root.file(&path)? else { continue };
-        let named = unpack(file).and_then(|mut bytes| search::named_in(&mut *bytes, found.map));
-        match named {
-            Ok(named) => found.add(named, &format!("{path} names it, which only the system itself makes anew")),
-            Err(error) => {
-                let all = 0..found.map.ids().len();
-                found.add(all, &format!("{path} may name it, and could not be looked into ({error})"));
-            }
+        if let Some(file) = root.file(&path)? {
+            embedded(file, &path, found);
         }
     }
     Ok(())
+}
+
+/// What an initramfs names. One that cannot be read may name anything.
+fn embedded(from: impl Read, path: &str, found: &mut Found<'_>) {
+    match search::named_in(from, found.map) {
+        Ok(named) => {
+            found.add(named, &format!("the initramfs in {path} names it, which only the system itself makes anew"));
+        }
+        Err(error) => {
+            let all = 0..found.map.ids().len();
+            found.add(all, &format!("the initramfs in {path} may name it, and could not be looked into: {error}"));
+        }
+    }
 }
 
 /// Kernels that would refuse to mount a file system with its new UUID.

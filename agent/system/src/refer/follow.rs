@@ -5,7 +5,7 @@
 
 use super::files::{self, UNITS};
 use super::map::Renamed;
-use super::pe;
+use crate::boot::pe::Efi;
 use crate::root::{How, Kind, Root, RootError, TEXT_MAX};
 
 /// The largest program for UEFI firmware that is rewritten, in bytes: a UKI with its initramfs.
@@ -40,7 +40,7 @@ pub fn follow(root: &mut Root, map: &Renamed) -> Result<Vec<Left>, RootError> {
     for path in files::programs(root)? {
         // A signature would no longer be one; what is signed was named by `blockers`.
         let Some(bytes) = root.read(&path, PROGRAM_MAX)? else { continue };
-        if let Some(new) = map.rewrite(&bytes).filter(|_| pe::unsigned(&bytes)) {
+        if let Some(new) = map.rewrite(&bytes).filter(|_| Efi::of(&bytes).is_some_and(|program| !program.signed)) {
             root.write(&path, &new, &How::say(SAY))?;
         }
     }

@@ -172,8 +172,10 @@ fn whole(text: &[u8], at: usize, len: usize, id: usize) -> bool {
     // A short one may be a part of a UUID, of a date or of a version, unless it says what it is.
     let joins = |b: u8| b == b'-' || b == b'.' || b == b'\\';
     let ends = |end: &[u8]| before.len() >= end.len() && before[before.len() - end.len()..].eq_ignore_ascii_case(end);
-    let said = [&b"uuid-"[..], b"uuid=", b"uuid/"].into_iter().any(ends);
-    !after.is_some_and(joins) && (said || !before.last().is_some_and(|&b| joins(b) || b == b'd' && escape(text, at)))
+    if [&b"uuid-"[..], b"uuid=", b"uuid/"].into_iter().any(ends) {
+        return after != Some(b'-');
+    }
+    !after.is_some_and(joins) && !before.last().is_some_and(|&b| joins(b)) && !escape(text, at)
 }
 
 /// `new` in the case of `old`, where that has letters.

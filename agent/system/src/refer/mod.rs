@@ -20,7 +20,6 @@ mod blockers;
 mod files;
 mod follow;
 mod map;
-mod pe;
 mod search;
 #[cfg(test)]
 mod tests;

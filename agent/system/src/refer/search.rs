@@ -1,36 +1,40 @@
-//! Old ids in a stream of bytes that is too large for memory.
+//! Old ids in an initramfs.
 //!
-//! In: a reader. Out: whose old ids stand in it.
-//! Promise: an id that lies across two reads is found; memory is bounded; what cannot be read to its end is an error.
+//! In: a reader at its first byte. Out: whose old ids stand in it, in names of files or in the files.
+//! Promise: as bounded as the walk through it; what cannot be read to its end is an error, not an absence.
 
 use super::map::Renamed;
+use crate::boot::{CpioError, Visit, walk};
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::Read;
 
-/// Bytes looked at at once, and kept for the next time: more than the longest spelling, and what stands around it.
-const AT_ONCE: usize = 1 << 20;
-const OVERLAP: usize = 128;
-/// More is not looked through: an initramfs of a gigabyte, unpacked.
-const LIMIT: u64 = 4 << 30;
+/// Files up to this size are looked into, in bytes: settings, scripts and units are far smaller, libraries name nothing.
+const FILE_MAX: u64 = 1 << 20;
+
+struct Looking<'a> {
+    map: &'a Renamed,
+    found: BTreeSet<usize>,
+}
+
+impl Visit for Looking<'_> {
+    fn file(&mut self, name: &str, size: u64) -> Option<u64> {
+        // Modules and firmware are the most of it.
+        let code = name.contains("lib/modules/") || name.contains("lib/firmware/");
+        self.found.extend(self.map.named_in(name.as_bytes()));
+        (size <= FILE_MAX && !code).then_some(FILE_MAX)
+    }
+
+    fn bytes(&mut self, _: &str, bytes: Vec<u8>) {
+        self.found.extend(self.map.named_in(&bytes));
+    }
+}
 
 /// Indices of the ids.
 ///
 /// # Errors
-/// The reader's, and a stream of more than 4 GiB.
-pub(super) fn named_in(reader: &mut dyn Read, map: &Renamed) -> io::Result<BTreeSet<usize>> {
-    let mut found = BTreeSet::new();
-    let mut buffer = Vec::with_capacity(AT_ONCE + OVERLAP);
-    let mut all: u64 = 0;
-    loop {
-        let got = Read::take(&mut *reader, AT_ONCE as u64).read_to_end(&mut buffer)? as u64;
-        found.extend(map.named_in(&buffer));
-        all += got;
-        if got == 0 {
-            return Ok(found);
-        }
-        if all > LIMIT {
-            return Err(io::Error::other(format!("it has more than {LIMIT} bytes")));
-        }
-        buffer.drain(..buffer.len().saturating_sub(OVERLAP));
-    }
+/// [`CpioError`]: it is no initramfs, is packed in a way that is not known, or has too much in it.
+pub(super) fn named_in(from: impl Read, map: &Renamed) -> Result<BTreeSet<usize>, CpioError> {
+    let mut looking = Looking { map, found: BTreeSet::new() };
+    walk(from, &mut looking)?;
+    Ok(looking.found)
 }
