@@ -4,7 +4,8 @@
 //! Promise: what is wrong with it is said before a disk is opened.
 
 use crate::capture::source::this_machine;
-use crate::hardware::cards;
+use crate::hardware::cards::cards;
+use crate::hardware::tree::Tree;
 use ramet_wire::hardware::CARDS_MAX;
 use ramet_wire::identity::{IDENTITY_MAX, Identity, Vars};
 use ramet_wire::settings::Mac;
@@ -27,7 +28,7 @@ pub(super) fn declared(file: &str, name: Option<&str>, macs: &[String]) -> Resul
 fn vars(name: Option<&str>, macs: &[String]) -> Result<Vars, String> {
     let here = this_machine();
     let mut own: Vec<String> = match macs {
-        [] => cards::of_this_machine(CARDS_MAX).iter().map(|card| card.mac.to_string()).collect(),
+        [] => cards(&Tree::of_this_machine(), None, CARDS_MAX).iter().map(|card| card.mac.to_string()).collect(),
         macs => macs
             .iter()
             .map(|mac| mac.parse::<Mac>().map(|mac| mac.to_string()).map_err(|error| format!("--mac {mac}: {error}")))

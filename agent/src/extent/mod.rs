@@ -42,9 +42,7 @@ pub(crate) use tests::striped_rig;
 pub use btrfs::room as btrfs_room;
 pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
 
-pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
 
-pub use btrfs::room as btrfs_room;
 pub use error::ExtentError;
 pub use ext::room as ext_room;
 pub use fat::efi_loaders;
