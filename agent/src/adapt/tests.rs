@@ -143,7 +143,7 @@ fn refuses_what_does_not_fit_with_both_numbers() {
         (one("vfat"), 1600, layout(&[(2, "rest")]), "holds vfat"),
         (one("ext:50"), 600, layout(&[(2, "800MiB")]), "would end at byte 944766976"),
         (one("ext:50"), 600, layout(&[(3, "80MiB")]), "names partition 3 of disk 0"),
-        (one("swap (hibernated)"), 600, layout(&[(1, "rest")]), "vfat"),
+        (one("swap (hibernated)"), 600, layout(&[(1, "rest")]), "would end at byte 734003200"),
     ];
     for (case, mib, size, reason) in texts {
         let error = case.on(mib, &size).unwrap_err().to_string();
