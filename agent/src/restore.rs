@@ -304,21 +304,22 @@ fn execute(
 }
 
 /// Memory for what does not fit onto each disk yet.
-fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Failed> {
+fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Box<Failed>> {
     let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
         let disk = || opened.medium.name().to_owned();
-        Stage::open(resized.as_ref(), &*opened.medium).map_err(|source| Failed::Overflow { disk: disk(), source })
+        let failed = |source| Box::new(Failed::Overflow { disk: disk(), source });
+        Stage::open(resized.as_ref(), &*opened.medium).map_err(failed)
     };
     ready.disks.iter().zip(&ready.resized).map(stage).collect()
 }
 
 /// The disks are whole: what shall be larger grows.
-fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
+fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Box<Failed>> {
     let mut changes = Vec::new();
     for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
         let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
         let disk = || opened.medium.name().to_owned();
-        changes.extend(grown.map_err(|source| Failed::Growing { disk: disk(), source })?);
+        changes.extend(grown.map_err(|source| Box::new(Failed::Growing { disk: disk(), source }))?);
     }
     Ok(changes)
 }

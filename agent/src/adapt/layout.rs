@@ -70,6 +70,15 @@ pub struct Step {
     pub new: ByteRange,
 }
 
+/// Where everything comes to lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arranged {
+    /// All entries of the new table.
+    pub entries: Vec<Entry>,
+    /// The partitions that change.
+    pub steps: Vec<Step>,
+}
+
 /// Why a wish can not be fulfilled. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefusedLayout {
@@ -227,11 +236,7 @@ impl Frame<'_> {
 ///
 /// # Errors
 /// [`RefusedLayout`].
-pub fn arrange(
-    frame: &Frame<'_>,
-    abilities: &[Ability],
-    size: &Size,
-) -> Result<Option<(Vec<Entry>, Vec<Step>)>, RefusedLayout> {
+pub fn arrange(frame: &Frame<'_>, abilities: &[Ability], size: &Size) -> Result<Option<Arranged>, RefusedLayout> {
     let sizes = match size {
         Size::Keep => return Ok(None),
         Size::Fill => fill(frame, abilities)?,
@@ -268,7 +273,7 @@ pub fn arrange(
     if let Some(asleep) = abilities.iter().find(|ability| ability.kind == "swap (hibernated)") {
         return Err(RefusedLayout::Hibernated(asleep.number));
     }
-    Ok(Some((placed, steps)))
+    Ok(Some(Arranged { entries: placed, steps }))
 }
 
 /// A disk without a table is its own partition 0.
@@ -276,7 +281,7 @@ fn whole_disk(
     frame: &Frame<'_>,
     abilities: &[Ability],
     sizes: &BTreeMap<u32, u64>,
-) -> Result<Option<(Vec<Entry>, Vec<Step>)>, RefusedLayout> {
+) -> Result<Option<Arranged>, RefusedLayout> {
     let (Some(new), Some(ability)) = (sizes.get(&0), abilities.first()) else { return Ok(None) };
     let (old, new) = (frame.image_size, (*new).min(frame.limit()));
     if new == old {
@@ -287,7 +292,7 @@ fn whole_disk(
         return Err(RefusedLayout::Head { number: 0, start: 0 });
     }
     let (old, new) = (ByteRange::between(0, old), ByteRange::between(0, new));
-    Ok(Some((Vec::new(), vec![Step { number: 0, inside: ability.inside, old, new }])))
+    Ok(Some(Arranged { entries: Vec::new(), steps: vec![Step { number: 0, inside: ability.inside, old, new }] }))
 }
 
 /// The partition may go from `old` to `new` bytes.

@@ -7,7 +7,7 @@
 use super::ability::{abilities, heads};
 use super::grow::{follow_move, grow};
 use super::joined::{Joined, Stretched};
-use super::layout::{Ability, Frame, Inside, RefusedLayout, Step, arrange};
+use super::layout::{Ability, Arranged, Frame, Inside, RefusedLayout, Step, arrange};
 use super::overflow::Overflow;
 use super::shrink::{ResizeError, Shrink, shrink};
 use super::swap;
@@ -139,7 +139,7 @@ pub fn lay_out(
     let (ordinal, sector) = (image.ordinal, image.logical_sector);
     let frame = Frame { ordinal, table: &image.table, image_size: image.size, size: target, sector };
     let arranged = arrange(&frame, abilities, size).map_err(|source| RefusedSize::Arrange { size: target, source })?;
-    let Some((entries, steps)) = arranged else { return Ok(None) };
+    let Some(Arranged { entries, steps }) = arranged else { return Ok(None) };
     let mut placed = Placed { entries, places: Vec::new() };
     let mut stretched = Vec::new();
     let (mut next, mut over_len) = (target.max(image.size).next_multiple_of(MIB) + MIB, 0);

@@ -300,7 +300,7 @@ fn names(text: &str) {
 
 /// A file of `--layout`: refused, or a layout that says the same again, and places in which nothing overlaps.
 fn layout(data: &[u8]) {
-    use ramet_agent::adapt::layout::{Ability, Frame, Inside, arrange};
+    use ramet_agent::adapt::layout::{Ability, Arranged, Frame, Inside, arrange};
     use ramet_wire::adapt::{Layout, Size};
     const MIB: u64 = 1 << 20;
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -332,7 +332,7 @@ fn layout(data: &[u8]) {
     for mib in [400, 800, 5000] {
         let frame = Frame { ordinal: 0, table: &table, image_size: 800 * MIB, size: mib * MIB, sector: 512 };
         let arranged = arrange(&frame, &[1, 2, 5, 6].map(able), &Size::Layout(layout.clone()));
-        let Ok(Some((placed, steps))) = arranged else { continue };
+        let Ok(Some(Arranged { entries: placed, steps })) = arranged else { continue };
         assert_eq!(placed.len(), table.entries.len());
         let mut taken: Vec<ByteRange> = placed.iter().filter(|one| !one.extended).map(|one| one.range).collect();
         taken.extend(placed.iter().filter_map(|one| one.ebr).map(|at| ByteRange::between(at, at + 512)));
