@@ -33,6 +33,7 @@ mod ntfs_damage;
 mod ntfs_dirty;
 mod ntfs_volumes;
 mod over;
+mod room;
 mod swap;
 mod volumes;
 mod xfs;
