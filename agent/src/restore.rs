@@ -360,6 +360,10 @@ fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Opti
     let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
     let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
     let Some(nvram) = wanted else { return (None, None) };
+    if ready.resized.iter().flatten().any(Resized::moves_loader) {
+        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
+        return (None, Some(text.to_owned()));
+    }
     match nvram.add(&ready.manifest) {
         Ok(Added::Needless(_)) => (None, None),
         Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),

@@ -29,8 +29,9 @@ fn noise(size: u64) -> Disk {
 }
 
 /// A system's disk: something in front, the file system, swap behind it.
-fn system(fs: Fs<'_>, size: u64) -> Disk {
-    let disk = Disk::with_sgdisk(size, &["-n", "1:2048:+20M", "-n", "2:0:-60M", "-n", "3:0:+50M", "-t", "3:8200"]);
+fn system(fs: Fs<'_>, size: u64, swap: &str) -> Disk {
+    let disk =
+        Disk::with_sgdisk(size, &["-n", "1:2048:+20M", "-n", "2:0:-60M", "-n", &format!("3:0:{swap}"), "-t", "3:8200"]);
     disk.format(&disk.part(1), Fs::Ext(&["-t", "ext4"]));
     disk.format(&disk.part(2), fs);
     disk.format(&disk.part(3), Fs::Swap);
@@ -51,7 +52,7 @@ fn bytes_of(mounted: &Mounted) -> u64 {
 fn xfs_and_btrfs_fill_a_larger_disk_and_swap_moves_behind_them() {
     for fs in [Fs::By("mkfs.xfs"), Fs::By("mkfs.btrfs")] {
         let (_folder, agent) = folder();
-        let source = system(fs, 600 * MIB);
+        let source = system(fs, 600 * MIB, "+50M");
         agent.capture(&[&source.path], "genet", &[]).done();
         let target = noise(900 * MIB);
         let outcome = agent.restore(&[&target.path], "genet", &["--size", "fill"]).done().json();
@@ -79,7 +80,7 @@ fn xfs_and_btrfs_fill_a_larger_disk_and_swap_moves_behind_them() {
 #[test]
 fn a_layout_makes_swap_anew_with_the_same_uuid() {
     let (folder, agent) = folder();
-    let source = system(Fs::By("mkfs.btrfs"), 600 * MIB);
+    let source = system(Fs::By("mkfs.btrfs"), 600 * MIB, "+50M");
     agent.capture(&[&source.path], "genet", &[]).done();
     let layout = folder.path().join("layout.toml");
     fs::write(&layout, "[[partitions]]\nnumber = 3\nsize = \"120MiB\"\n[[partitions]]\nnumber = 2\nsize = \"rest\"\n")
@@ -97,7 +98,7 @@ fn a_layout_makes_swap_anew_with_the_same_uuid() {
 #[test]
 fn what_is_not_asked_for_is_the_image_byte_for_byte() {
     let (_folder, agent) = folder();
-    let source = system(Fs::By("mkfs.xfs"), 600 * MIB);
+    let source = system(Fs::By("mkfs.xfs"), 600 * MIB, "0");
     agent.capture(&[&source.path], "genet", &[]).done();
     let (one, two) = (noise(600 * MIB), noise(600 * MIB));
     agent.restore(&[&one.path], "genet", &[]).done();
@@ -109,7 +110,7 @@ fn what_is_not_asked_for_is_the_image_byte_for_byte() {
 #[test]
 fn refuses_sizes_that_do_not_do_and_writes_nothing() {
     let (folder, agent) = folder();
-    let source = system(Fs::By("mkfs.xfs"), 600 * MIB);
+    let source = system(Fs::By("mkfs.xfs"), 600 * MIB, "+50M");
     agent.capture(&[&source.path], "genet", &[]).done();
     let layout = folder.path().join("layout.toml");
     let with_layout = |text: &str| {

@@ -8,6 +8,9 @@ use ramet_wire::adapt::{LayoutPartition, PartSize, Size};
 use ramet_wire::{ByteRange, Entry, MIB, Table, TableKind};
 use std::collections::BTreeMap;
 
+/// The type of a BIOS boot partition: GRUB's core image in it knows its own place by sectors of the disk.
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+
 /// What a partition holds, as far as its size is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
@@ -149,6 +152,18 @@ pub enum RefusedLayout {
         /// Its start.
         start: u64,
     },
+    /// A boot loader that finds itself by its sectors.
+    #[error(
+        "partition {number} would move from byte {old} to byte {new}, but GRUB finds its own core image there by sectors"
+    )]
+    Loader {
+        /// The number.
+        number: u32,
+        /// Its start.
+        old: u64,
+        /// Where it would start.
+        new: u64,
+    },
     /// A machine that sleeps.
     #[error("partition {0} holds a hibernated machine, which knows its file systems by their old size; wake it first")]
     Hibernated(u32),
@@ -263,6 +278,10 @@ pub fn arrange(frame: &Frame<'_>, abilities: &[Ability], size: &Size) -> Result<
         }
         if old.start() < MIB && (entry.range.start() != old.start() || entry.range.len() < old.len()) {
             return Err(RefusedLayout::Head { number: entry.number, start: old.start() });
+        }
+        if entry.r#type == BIOS_BOOT && entry.range.start() != old.start() {
+            let (old, new) = (old.start(), entry.range.start());
+            return Err(RefusedLayout::Loader { number: entry.number, old, new });
         }
         let inside = ability.map_or(Inside::Other, |ability| ability.inside);
         steps.push(Step { number: entry.number, inside, old, new: entry.range });

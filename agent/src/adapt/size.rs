@@ -11,6 +11,7 @@ use super::layout::{Ability, Arranged, Frame, Inside, RefusedLayout, Step, arran
 use super::overflow::Overflow;
 use super::shrink::{ResizeError, Shrink, shrink};
 use super::swap;
+use crate::attach::is_esp;
 use crate::memory::{self, TooLittle};
 use crate::write::{Chunks, Medium, Placed, Segments, Survey, SurveyError, WriteError, view_of};
 use ramet_wire::adapt::{Change, Size};
@@ -202,6 +203,14 @@ impl Resized {
             return Ok(None);
         }
         Ok(Some(Overflow::new(self.over_len, sector)?))
+    }
+
+    /// An EFI system partition lies at another place than in the image.
+    #[must_use]
+    pub fn moves_loader(&self) -> bool {
+        let is_esp =
+            |number: u32| self.placed.entries.iter().any(|entry| entry.number == number && is_esp(&entry.r#type));
+        self.steps.iter().any(|step| step.old.start() != step.new.start() && is_esp(step.number))
     }
 
     /// What happens, line by line, for people.

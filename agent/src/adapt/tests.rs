@@ -149,6 +149,10 @@ fn refuses_what_does_not_fit_with_both_numbers() {
         let error = case.on(mib, &size).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}: {reason}");
     }
+    let mut loader = Case::gpt(&[(1, 700, "ext:100"), (700, 799, "unknown")]);
+    loader.table.entries[1].r#type = "21686148-6449-6e6f-744e-656564454649".to_owned();
+    let moved = RefusedLayout::Loader { number: 2, old: 700 * MIB, new: 1500 * MIB };
+    assert_eq!(loader.on(1600, &Size::Fill), Err(moved));
     let mut asleep = Case::gpt(&[(1, 700, "ext:100"), (700, 799, "swap (hibernated)")]);
     assert_eq!(asleep.on(1600, &Size::Fill), Err(RefusedLayout::Hibernated(2)));
     asleep.able[1].kind = "swap".to_owned();
