@@ -21,6 +21,7 @@ mod f2fs_kernel;
 mod f2fs_volume;
 mod fat;
 mod fixtures;
+mod grow;
 mod images;
 mod large;
 mod lvm;
