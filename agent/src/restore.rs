@@ -7,6 +7,7 @@
 mod choose;
 mod error;
 mod firmware;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +25,12 @@ use crate::write::{
 };
 use choose::pair_up;
 use error::{at_map, at_size, at_survey, before};
-use ramet_wire::adapt::{Adapt, Adapted, Change};
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::ImageState;
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
 use ramet_wire::{ImageId, ImageRef};
+use sizes::{grow_all, stages};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -301,27 +303,6 @@ fn execute(
         kept_bytes: sum(|tally| &tally.kept),
         seconds,
     })
-}
-
-/// Memory for what does not fit onto each disk yet.
-fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Box<Failed>> {
-    let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
-        let disk = || opened.medium.name().to_owned();
-        let failed = |source| Box::new(Failed::Overflow { disk: disk(), source });
-        Stage::open(resized.as_ref(), &*opened.medium).map_err(failed)
-    };
-    ready.disks.iter().zip(&ready.resized).map(stage).collect()
-}
-
-/// The disks are whole: what shall be larger grows.
-fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Box<Failed>> {
-    let mut changes = Vec::new();
-    for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
-        let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
-        let disk = || opened.medium.name().to_owned();
-        changes.extend(grown.map_err(|source| Box::new(Failed::Growing { disk: disk(), source }))?);
-    }
-    Ok(changes)
 }
 
 /// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
