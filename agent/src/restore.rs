@@ -7,6 +7,8 @@
 mod choose;
 mod error;
 mod firmware;
+mod settle;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +16,6 @@ pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
 use crate::adapt::size::{self, Resized, Stage};
-use crate::adapt::system::{self, Held, Settled};
 use crate::nvram::{Added, Nvram};
 use crate::progress::Part;
 use crate::say::chain;
@@ -25,11 +26,12 @@ use crate::write::{
 };
 use choose::pair_up;
 use error::{at_map, at_size, at_survey, before};
-use ramet_wire::adapt::{Adapt, Adapted, Change};
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::ImageState;
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
 use ramet_wire::{ImageId, ImageRef};
+use sizes::{grow_all, stages};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -290,7 +292,7 @@ fn execute(
     tick();
     let grown = grow_all(ready)?;
     let seconds = start.elapsed().as_secs_f64();
-    let settled = settle_all(ready, door, request, watch, grown);
+    let settled = settle::settle_all(ready, door, request, watch, grown);
     let (note, warning) = firmware_entry(ready, &settled.manifest, request);
     let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
     receipt.notes.extend(note);
@@ -309,46 +311,6 @@ fn execute(
         kept_bytes: sum(|tally| &tally.kept),
         seconds,
     })
-}
-
-/// Memory for what does not fit onto each disk yet.
-fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Failed> {
-    let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
-        let disk = || opened.medium.name().to_owned();
-        Stage::open(resized.as_ref(), &*opened.medium).map_err(|source| Failed::Overflow { disk: disk(), source })
-    };
-    ready.disks.iter().zip(&ready.resized).map(stage).collect()
-}
-
-/// The disks are whole: what shall be larger grows.
-fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
-    let mut changes = Vec::new();
-    for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
-        let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
-        let disk = || opened.medium.name().to_owned();
-        changes.extend(grown.map_err(|source| Failed::Growing { disk: disk(), source })?);
-    }
-    Ok(changes)
-}
-
-/// The disks hold the image: their system becomes what was ordered, or the receipt says why not.
-fn settle_all(
-    ready: &Ready<'_>,
-    door: &dyn Downstream,
-    request: &Request,
-    watch: &dyn Watch,
-    grown: Vec<Change>,
-) -> Settled {
-    if system::concerns(&request.adapt) {
-        watch.step("adapting");
-        door.progress("adapting", 0, 0);
-    }
-    let disks = ready.disks.iter().map(|(opened, map)| Held { ordinal: map.ordinal, medium: &*opened.medium });
-    let disks: Vec<Held<'_>> = disks.collect();
-    let run = door.run().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let mut settled = system::settle(&ready.manifest, &disks, &request.adapt, &run);
-    settled.adapted.changes.splice(0..0, grown);
-    settled
 }
 
 /// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
@@ -387,6 +349,10 @@ fn firmware_entry(ready: &Ready<'_>, manifest: &Manifest, request: &Request) -> 
     let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
     let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
     let Some(nvram) = wanted else { return (None, None) };
+    if ready.resized.iter().flatten().any(Resized::moves_loader) {
+        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
+        return (None, Some(text.to_owned()));
+    }
     match nvram.add(manifest) {
         Ok(Added::Needless(_)) => (None, None),
         Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),

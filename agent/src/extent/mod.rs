@@ -42,7 +42,6 @@ pub(crate) use tests::striped_rig;
 pub use btrfs::room as btrfs_room;
 pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
 
-
 pub use error::ExtentError;
 pub use ext::room as ext_room;
 pub use fat::efi_loaders;
