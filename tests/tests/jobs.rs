@@ -245,7 +245,7 @@ fn a_clone_calls_once_removes_what_it_needed_for_that_and_stays_while_the_server
     let call = work(&server, &disk, 7).adapt.unwrap().first_boot.unwrap();
     let root = server.folder.path().join("clone");
     let file = |path: &str, text: &[u8]| {
-        let path = root.join(path);
+        let path = root.join(path.trim_start_matches('/'));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
@@ -253,11 +253,11 @@ fn a_clone_calls_once_removes_what_it_needed_for_that_and_stays_while_the_server
     file("etc/hostname", b"web02\n");
     file("etc/os-release", b"PRETTY_NAME=\"Genet 1\"\n");
     file("etc/machine-id", b"0123456789abcdef0123456789abcdef\n");
-    let conf = file(first_boot::SETTINGS, &serde_json::to_vec(&call).unwrap());
-    let (unit, program) = (file(first_boot::UNIT, b"unit"), file(first_boot::PROGRAM, b"program"));
+    let conf = file(first_boot::ORDER, &serde_json::to_vec(&call).unwrap());
+    let unit = file(&format!("/etc/systemd/system/{}", first_boot::UNIT), b"unit");
+    let program = file(first_boot::PROGRAM, b"program");
     let limits = Limits { tries: 1, pause: Duration::from_millis(10), ..Limits::default() };
-    let leave = || first_boot::leave_no_trace(&root).map(drop);
-    let run = |conf: &std::path::Path| firstboot::run_within(limits, conf, &root, &leave);
+    let run = |conf: &std::path::Path| firstboot::run_within(limits, conf, &root);
     // A server that is away, or another one, is not told, and the next start tries again.
     let away = FirstBoot { server: "https://127.0.0.1:1".into(), ..call.clone() };
     let other = FirstBoot { key: ramet_wire::Fingerprint([1; 32]), ..call.clone() };
@@ -278,7 +278,7 @@ fn a_clone_calls_once_removes_what_it_needed_for_that_and_stays_while_the_server
     // A token that had its call, and one that nobody gave, end the caller as well: no later try would be heard.
     let strange = FirstBoot { token: format!("rmt_00000000_{}", "0".repeat(64)), ..call.clone() };
     for (again, words) in [(call, "had it"), (strange, "unknown")] {
-        let conf = file(first_boot::SETTINGS, &serde_json::to_vec(&again).unwrap());
+        let conf = file(first_boot::ORDER, &serde_json::to_vec(&again).unwrap());
         let Ending::Void(why) = run(&conf).unwrap() else { panic!("it was heard twice") };
         assert!(why.contains(words) && !conf.exists(), "{why}");
     }

@@ -9,9 +9,7 @@ use crate::firstboot::{self, Ending};
 use std::path::Path;
 
 pub(super) fn run(args: &FirstBoot) -> Exit {
-    let root = Path::new("/");
-    let leave = || ramet_system::first_boot::leave_no_trace(root).map(drop);
-    match firstboot::run(Path::new(&args.conf), root, &leave) {
+    match firstboot::run(Path::new(&args.conf), Path::new("/")) {
         Ok(Ending::Heard) => {
             say!("the server knows that this machine has booted");
             Exit::Done

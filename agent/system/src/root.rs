@@ -37,6 +37,8 @@ pub struct Root {
     staged: BTreeMap<PathBuf, Staged>,
     /// Paths in the order in which they were first touched.
     order: Vec<PathBuf>,
+    /// Mount points of what could not be mounted, with reasons: nothing may be changed below.
+    absent: Vec<(PathBuf, String)>,
 }
 
 /// What shall lie at a path.
@@ -45,6 +47,8 @@ struct Staged {
     node: Node,
     how: String,
     secret: bool,
+    /// Whose SELinux label it gets.
+    label_of: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ pub struct How<'a> {
     pub secret: bool,
     /// What a link at the end means.
     pub links: Links,
+    /// It gets the SELinux label of what lies there; none: that of what it replaces, or of a neighbour.
+    pub label_of: Option<&'a str>,
 }
 
 impl<'a> How<'a> {
@@ -120,7 +126,7 @@ impl Root {
     /// The tree whose top `dir` is.
     #[must_use]
     pub fn at(dir: OwnedFd) -> Self {
-        Self { dir, staged: BTreeMap::new(), order: Vec::new() }
+        Self { dir, staged: BTreeMap::new(), order: Vec::new(), absent: Vec::new() }
     }
 
     /// The tree below the folder `path`.
@@ -138,6 +144,24 @@ impl Root {
     #[must_use]
     pub fn dir(&self) -> &OwnedFd {
         &self.dir
+    }
+
+    /// Says what is mounted over paths of this tree in truth and is missing here: a change below is an error.
+    ///
+    /// # Errors
+    /// As [`Self::stat`].
+    pub fn set_absent(&mut self, absent: Vec<(PathBuf, String)>) -> Result<(), RootError> {
+        for (path, reason) in absent {
+            let real = self.real(&path)?;
+            self.absent.push((real, reason));
+        }
+        Ok(())
+    }
+
+    /// The folder at a path without links, to mount something over it.
+    pub(crate) fn folder_at(&self, real: &Path) -> Result<OwnedFd, RootError> {
+        self.openat(real, OFlags::PATH | OFlags::DIRECTORY)
+            .map_err(|error| RootError::io("opening the folder", real, error))
     }
 
     /// What lies at `path`, links followed; nothing, where nothing does.

@@ -63,6 +63,42 @@ impl Drop for Mounted {
     }
 }
 
+/// A new file system in a file behind a loop device.
+pub(crate) struct Device {
+    _file: tempfile::NamedTempFile,
+    name: String,
+}
+
+impl Device {
+    pub fn new(kind: &str, size: u64, options: &[&str]) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(size).unwrap();
+        let path = file.path().to_str().unwrap();
+        let quiet: &[&str] = if kind == "vfat" { &[] } else { &["-q"] };
+        run(&format!("mkfs.{kind}"), &[quiet, options, &[path]].concat());
+        // Other tests take free devices at the same time.
+        for _ in 0..20 {
+            let output = Command::new("losetup").args(["-f", "--show", path]).output().unwrap();
+            if output.status.success() {
+                let name = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+                return Self { _file: file, name };
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("no loop device for {path}");
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.name]).status();
+    }
+}
+
 /// Puts files (path, mode, contents) into a tree; a path that ends in `/` is a folder, contents `-> …` a link.
 pub(crate) fn plant(root: &Path, files: &[(&str, u32, &str)]) {
     for (path, mode, contents) in files {

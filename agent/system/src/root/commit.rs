@@ -131,7 +131,10 @@ impl Root {
             }
             other => other.map_err(failed)?,
         };
-        self.attributes(path, &folder, &fd).map_err(failed)?;
+        match self.staged.get(path).and_then(|staged| staged.label_of.as_deref()) {
+            Some(like) => self.label_as(like, &fd).map_err(failed)?,
+            None => self.attributes(path, &folder, &fd).map_err(failed)?,
+        }
         let mut file = File::from(fd);
         let wrote = file.write_all(bytes).and_then(|()| file.sync_all());
         wrote.map_err(|source| RootError::Io { what: format!("{doing} {}", path.display()), source })?;
@@ -176,6 +179,14 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    fn label_as(&self, like: &Path, fd: &OwnedFd) -> Result<(), Errno> {
+        let like = self.openat(like, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW).ok();
+        match like.and_then(|like| attribute(&like, LABEL)) {
+            Some(label) => rustix::fs::fsetxattr(fd, LABEL, &label, XattrFlags::empty()),
+            None => Ok(()),
+        }
     }
 
     /// What a new file here is called by SELinux: as its neighbours, else as its folder.

@@ -74,6 +74,16 @@ pub enum RootError {
         /// Why.
         reason: &'static str,
     },
+    /// It lies in a file system that is not mounted here.
+    #[error("{} cannot be changed: {} is not mounted: {reason}", .path.display(), .mount.display())]
+    Absent {
+        /// The path.
+        path: PathBuf,
+        /// The mount point.
+        mount: PathBuf,
+        /// Why it is not.
+        reason: String,
+    },
     /// Not enough room; found before anything was written.
     #[error("{} has {free} {unit} free, {needed} are needed", .path.display())]
     Space {

@@ -36,9 +36,10 @@ impl Root {
             return Ok(false);
         }
         self.parents(&real)?;
+        let label_of = how.label_of.map(|path| self.real(path)).transpose()?;
         let node = Node::File { bytes: Arc::from(bytes), mode, owner };
         let say = if how.say.is_empty() { "written" } else { how.say };
-        self.stage(real, Staged { node, how: say.to_owned(), secret: how.secret })?;
+        self.stage(real, Staged { node, how: say.to_owned(), secret: how.secret, label_of })?;
         Ok(true)
     }
 
@@ -56,7 +57,7 @@ impl Root {
         }
         self.parents(&real)?;
         let node = Node::Link { target: target.to_owned() };
-        self.stage(real, Staged { node, how: say.to_owned(), secret: false })?;
+        self.stage(real, Staged { node, how: say.to_owned(), secret: false, label_of: None })?;
         Ok(true)
     }
 
@@ -74,7 +75,7 @@ impl Root {
             _ => {
                 self.parents(&real)?;
                 let node = Node::Dir { mode, owner };
-                self.stage(real, Staged { node, how: "folder made".to_owned(), secret: false })?;
+                self.stage(real, Staged { node, how: "folder made".to_owned(), secret: false, label_of: None })?;
                 Ok(true)
             }
         }
@@ -96,7 +97,7 @@ impl Root {
         let mut found = Vec::new();
         self.below(&real, 0, &mut found)?;
         for path in found {
-            self.stage(path, Staged { node: Node::Gone, how: say.to_owned(), secret: false })?;
+            self.stage(path, Staged { node: Node::Gone, how: say.to_owned(), secret: false, label_of: None })?;
         }
         Ok(true)
     }
@@ -137,12 +138,18 @@ impl Root {
             None => {
                 self.parents(parent)?;
                 let node = Node::Dir { mode: 0o755, owner: (0, 0) };
-                self.stage(parent.to_owned(), Staged { node, how: "folder made".to_owned(), secret: false })
+                self.stage(
+                    parent.to_owned(),
+                    Staged { node, how: "folder made".to_owned(), secret: false, label_of: None },
+                )
             }
         }
     }
 
     fn stage(&mut self, real: PathBuf, staged: Staged) -> Result<(), RootError> {
+        if let Some((mount, reason)) = self.absent.iter().find(|(mount, _)| real.starts_with(mount)) {
+            return Err(RootError::Absent { path: real, mount: mount.clone(), reason: reason.clone() });
+        }
         // Staging and unstaging ends where it began.
         if self.is_as_before(&real, &staged.node)? {
             self.staged.remove(&real);

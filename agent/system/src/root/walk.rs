@@ -32,7 +32,7 @@ pub(super) fn stat_of(fd: impl AsFd) -> Result<Stat, Errno> {
         mode: stat.st_mode & 0o7777,
         owner: (stat.st_uid, stat.st_gid),
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        links: u64::try_from(stat.st_nlink).unwrap_or(u64::MAX),
+        links: stat.st_nlink,
     })
 }
 
