@@ -302,6 +302,10 @@ fn a_clone_whose_image_would_not_boot_ends_before_its_machine_is_switched_on() {
     let end = fleet.until(two, JobState::Failed).job;
     assert_eq!((end.cause, end.try_now), (Some(Cause::WillNotBoot), 0));
     assert!(end.message.contains("4096") && end.next.contains("--ignore boot-check"), "{end:?}");
+    // Nothing has changed: to try again is to ask again.
+    fleet.server.as_operator().send("POST", &format!("/v1/jobs/{two}/retry"), &[], b"").done(200);
+    let again = fleet.until(two, JobState::Failed);
+    assert_eq!(again.events.iter().filter(|event| event.what == "will-not-boot").count(), 2, "{:?}", again.events);
     fleet.switches.of(id, |switch| {
         assert!(switch.orders.iter().all(|order| order == "status"), "it was left alone: {:?}", switch.orders);
     });
