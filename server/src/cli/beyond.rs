@@ -8,8 +8,9 @@ use super::args::fleet::{Clone as CloneArgs, Restore};
 use super::args::tags::{Awaited, SizeWord};
 use super::tags::text_of;
 use crate::text::clean;
-use ramet_wire::adapt::{Becomes, BootCall, BootSeen, LAYOUT_MAX, Layout, Size};
+use ramet_wire::adapt::{Becomes, BootCall, BootSeen, Layout, Size};
 use ramet_wire::jobs::{Expect, JobOptions};
+use ramet_wire::layout::LAYOUT_MAX;
 use std::path::Path;
 
 /// What must answer; a boot is expected of clones alone.

@@ -64,7 +64,7 @@ pub async fn add(
 /// 400.
 pub fn check_beyond(options: &JobOptions) -> Result<(), Refusal> {
     if let Size::Layout(layout) = &options.size {
-        layout.check().map_err(Refusal::bad)?;
+        layout.check().map_err(|error| Refusal::bad(error.to_string()))?;
     }
     let awaited = options.first_boot == Some(BootCall::Awaited);
     if awaited && options.then.is_some_and(|then| then != Then::Reboot) {

@@ -4,16 +4,13 @@
 //! Promise: orders are strict: what an agent does not know it refuses; a receipt says all that was changed after the proof.
 
 use crate::identity::Identity;
+pub use crate::layout::{Layout, LayoutPartition, PartSize};
 use serde::{Deserialize, Serialize};
 
 /// Most changes that a receipt lists.
 pub const CHANGES_MAX: usize = 4096;
 /// Longest path or sentence of a change, in bytes.
 pub const CHANGE_TEXT_MAX: usize = 4096;
-/// Largest file that declares a [`Layout`], in bytes.
-pub const LAYOUT_MAX: usize = 64 << 10;
-/// Most partitions of a [`Layout`].
-pub const LAYOUT_PARTITIONS_MAX: usize = 256;
 /// Largest [`Booted`] as JSON, in bytes.
 pub const BOOTED_MAX: usize = 32 << 10;
 /// Most addresses of a [`Booted`].
@@ -62,27 +59,6 @@ pub enum Size {
     Layout(Layout),
 }
 
-/// Sizes of partitions, as `--layout FILE` declares them. Order and numbers stay.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Layout {
-    /// Those that are not named keep their size.
-    pub partitions: Vec<LayoutPartition>,
-}
-
-/// One partition of a [`Layout`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LayoutPartition {
-    /// The image disk's ordinal.
-    #[serde(default)]
-    pub disk: u32,
-    /// The partition's number.
-    pub number: u32,
-    /// `12GiB`, `40%` of what the others leave, or `rest`.
-    pub size: String,
-}
-
 impl Size {
     /// Partitions stay as they were.
     #[must_use]
@@ -98,44 +74,6 @@ impl Size {
             Self::Fill => "fill",
             Self::Layout(_) => "layout",
         }
-    }
-}
-
-impl Layout {
-    /// Reads the TOML of a `--layout FILE`: one `[[partitions]]` for each.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub fn from_toml(text: &str) -> Result<Self, String> {
-        if text.len() > LAYOUT_MAX {
-            return Err(format!("layout has {} bytes, {LAYOUT_MAX} are allowed", text.len()));
-        }
-        let layout: Self = toml::from_str(text).map_err(|error| format!("reading layout as TOML: {error}"))?;
-        layout.check().map(|()| layout)
-    }
-
-    /// Its bounds; whether it fits a disk is another question.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub fn check(&self) -> Result<(), String> {
-        let count = self.partitions.len();
-        if !(1..=LAYOUT_PARTITIONS_MAX).contains(&count) {
-            return Err(format!("layout names {count} partitions, 1 to {LAYOUT_PARTITIONS_MAX} are allowed"));
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        for LayoutPartition { disk, number, size } in &self.partitions {
-            if !seen.insert((*disk, *number)) {
-                return Err(format!("layout names partition {number} of disk {disk} twice"));
-            }
-            if size.is_empty() || size.len() > 32 {
-                return Err(format!(
-                    "size of partition {number} of disk {disk} has {} bytes, 1 to 32 are allowed",
-                    size.len()
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -265,26 +203,6 @@ pub struct Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_layout_is_read_and_what_is_wrong_in_it_is_said() {
-        let good =
-            "[[partitions]]\nnumber = 1\nsize = \"12GiB\"\n[[partitions]]\ndisk = 1\nnumber = 1\nsize = \"rest\"\n";
-        let layout = Layout::from_toml(good).unwrap();
-        assert_eq!((layout.partitions.len(), layout.partitions[1].disk), (2, 1));
-        let twice = "[[partitions]]\nnumber = 1\nsize = \"1\"\n[[partitions]]\nnumber = 1\nsize = \"2\"\n";
-        for (bad, words) in [
-            ("", "partitions"),
-            ("partitions = []", "0 partitions"),
-            (twice, "twice"),
-            ("[[partitions]]\nnumber = 1\nsize = \"\"\n", "0 bytes"),
-            ("[[partitions]]\nnumber = 1\nsize = \"1\"\nlabel = \"x\"\n", "label"),
-        ] {
-            let refused = Layout::from_toml(bad).unwrap_err();
-            assert!(refused.contains(words), "{bad}: {refused}");
-        }
-        assert!(Layout::from_toml(&" ".repeat(LAYOUT_MAX + 1)).unwrap_err().contains("are allowed"));
-    }
 
     #[test]
     fn what_a_machine_becomes_is_nothing_for_a_plain_copy() {

@@ -14,6 +14,7 @@ pub mod hardware;
 pub mod id;
 pub mod identity;
 pub mod jobs;
+pub mod layout;
 pub mod machines;
 pub mod manifest;
 pub mod name;
