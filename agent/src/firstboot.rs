@@ -8,6 +8,8 @@ use crate::transfer::agents::Desk;
 use crate::transfer::client::Limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use ramet_system::first_boot::leave_no_trace;
+use ramet_system::root::{Root, RootError};
 use ramet_wire::adapt::{ADDRESSES_MAX, BOOTED_TEXT_MAX, Booted, FirstBoot, SSH_KEYS_MAX};
 use ramet_wire::api::ErrorKind;
 use ramet_wire::id::sha256;
@@ -42,7 +44,7 @@ pub enum FirstBootError {
     Call(#[source] TransferError),
     /// What a restore left could not be taken away.
     #[error("removing what the first boot needed")]
-    Trace(#[source] io::Error),
+    Trace(#[source] RootError),
 }
 
 /// How a call ended.
@@ -54,28 +56,23 @@ pub enum Ending {
     Void(String),
 }
 
-/// Reads `conf`, calls, and calls `leave` when no other call is to come.
+/// Reads `conf`, calls, and removes what the system under `root` had for that, when no other call is to come.
 ///
 /// # Errors
 /// [`FirstBootError`]; but for [`FirstBootError::Trace`] nothing was removed.
-pub fn run(conf: &Path, root: &Path, leave: &dyn Fn() -> io::Result<()>) -> Result<Ending, FirstBootError> {
-    run_within(LIMITS, conf, root, leave)
+pub fn run(conf: &Path, root: &Path) -> Result<Ending, FirstBootError> {
+    run_within(LIMITS, conf, root)
 }
 
 /// The same with other limits.
 ///
 /// # Errors
 /// [`FirstBootError`].
-pub fn run_within(
-    limits: Limits,
-    conf: &Path,
-    root: &Path,
-    leave: &dyn Fn() -> io::Result<()>,
-) -> Result<Ending, FirstBootError> {
+pub fn run_within(limits: Limits, conf: &Path, root: &Path) -> Result<Ending, FirstBootError> {
     let settings = settings(conf).map_err(|source| FirstBootError::Settings { path: conf.to_owned(), source })?;
     let ending = call(&settings, &gather(root), limits).map_err(FirstBootError::Call)?;
-    leave().map_err(FirstBootError::Trace)?;
-    Ok(ending)
+    let gone = Root::open(root).and_then(|mut root| leave_no_trace(&mut root));
+    gone.map(|_| ending).map_err(FirstBootError::Trace)
 }
 
 fn settings(conf: &Path) -> io::Result<FirstBoot> {
@@ -227,9 +224,9 @@ mod tests {
     fn refuses_settings_that_are_none_and_removes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let conf = folder.path().join("first-boot.json");
-        let leave = || -> io::Result<()> { panic!("nothing is to be removed") };
-        assert!(matches!(run(&conf, folder.path(), &leave), Err(FirstBootError::Settings { .. })));
+        assert!(matches!(run(&conf, folder.path()), Err(FirstBootError::Settings { .. })));
         std::fs::write(&conf, "{\"server\":\"https://127.0.0.1:1\"}").unwrap();
-        assert!(matches!(run(&conf, folder.path(), &leave), Err(FirstBootError::Settings { .. })));
+        assert!(matches!(run(&conf, folder.path()), Err(FirstBootError::Settings { .. })));
+        assert!(conf.exists());
     }
 }

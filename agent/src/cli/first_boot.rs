@@ -6,17 +6,10 @@
 use super::args::FirstBoot;
 use super::{Exit, failed};
 use crate::firstboot::{self, Ending};
-use ramet_system::Root;
-use std::io;
 use std::path::Path;
 
 pub(super) fn run(args: &FirstBoot) -> Exit {
-    let root = Path::new("/");
-    let leave = || {
-        let gone = Root::open(root).and_then(|mut root| ramet_system::first_boot::leave_no_trace(&mut root));
-        gone.map(drop).map_err(io::Error::other)
-    };
-    match firstboot::run(Path::new(&args.conf), root, &leave) {
+    match firstboot::run(Path::new(&args.conf), Path::new("/")) {
         Ok(Ending::Heard) => {
             say!("the server knows that this machine has booted");
             Exit::Done

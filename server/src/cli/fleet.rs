@@ -178,7 +178,7 @@ fn described(detail: &MachineDetail) -> String {
         line("identity", &format!("declared by {} at {}, {} bytes", declared.by, declared.at, declared.toml.len()));
     }
     if let Some(seen) = &machine.booted {
-        super::jobs::boot_lines(seen, |name, value| line(name, &value));
+        super::beyond::boot_lines(seen, |name, value| line(name, &value));
     }
     line("first seen", &detail.first_seen);
     line("last seen", machine.seen.as_deref().unwrap_or_default());

@@ -4,20 +4,15 @@
 //! Promise: nothing is begun before a person, or `--yes`, has agreed to exactly the plan that the server carries out.
 
 use super::args::fleet::{Capture, Clone as CloneArgs, Inventory, JobAction, JobLs, Restore};
-use super::args::tags::{Awaited, SizeWord};
+use super::beyond::{answers, becomes, boot_lines, of_clone, of_restore};
 use super::show::{bytes, json, table};
-use super::tags::text_of;
 use super::watch;
 use super::{Fault, write};
 use crate::client::Operator;
 use crate::text::clean;
-use ramet_wire::adapt::{Becomes, BootCall, BootSeen, Layout, Size};
-use ramet_wire::jobs::{
-    AddJobs, Expect, JobDetail, JobInfo, JobKind, JobOptions, JobState, Plan, PlannedMachine, Seen,
-};
-use ramet_wire::layout::LAYOUT_MAX;
+use ramet_wire::adapt::BootCall;
+use ramet_wire::jobs::{AddJobs, JobDetail, JobInfo, JobKind, JobOptions, JobState, Plan, PlannedMachine, Seen};
 use std::io::{BufRead, IsTerminal, Write as _};
-use std::path::Path;
 
 /// What all commands that give work have in common.
 struct Asked {
@@ -25,46 +20,6 @@ struct Asked {
     yes: bool,
     watch: bool,
     json: bool,
-}
-
-/// What must answer; a boot is expected of clones alone.
-fn answers(awaited: &[Awaited]) -> Result<Vec<Expect>, Fault> {
-    let answer = |awaited: &Awaited| match awaited {
-        Awaited::Answer(expect) => Ok(expect.clone()),
-        Awaited::Boot => Err(Fault::Usage("--expect boot is for restore and clone".to_owned())),
-    };
-    awaited.iter().map(answer).collect()
-}
-
-/// The options of restore and clone about what becomes of a machine beyond the copy.
-macro_rules! beyond {
-    ($args:ident) => {{
-        let boot = $args.expect.contains(&Awaited::Boot);
-        let call = if boot { Some(BootCall::Awaited) } else { $args.first_boot.then_some(BootCall::Noted) };
-        let expect: Vec<Awaited> = $args.expect.iter().filter(|one| **one != Awaited::Boot).cloned().collect();
-        JobOptions {
-            expect: answers(&expect)?,
-            identity: $args.no_identity.then_some(false),
-            new_uuids: $args.new_uuids,
-            size: size($args.size, $args.layout.as_deref())?,
-            first_boot: call,
-            boot_limit: $args.boot_limit.map(|limit| limit.0),
-            ignore: $args.ignore.iter().map(|check| check.0).collect(),
-            ..JobOptions::default()
-        }
-    }};
-}
-
-fn size(word: Option<SizeWord>, layout: Option<&Path>) -> Result<Size, Fault> {
-    match (word, layout) {
-        (Some(_), Some(_)) => Err(Fault::Usage("--size and --layout exclude each other".to_owned())),
-        (word, None) => Ok(word.map(Size::from).unwrap_or_default()),
-        (None, Some(file)) => {
-            let text = text_of("the layout", file, LAYOUT_MAX)?;
-            let layout = Layout::from_toml(&text);
-            layout.map(Size::Layout).map_err(|why| Fault::Refused(format!("{}: {why}", file.display())))
-        }
-    }
 }
 
 pub(super) fn capture(args: &Capture) -> Result<(), Fault> {
@@ -98,7 +53,7 @@ pub(super) fn restore(args: &Restore) -> Result<(), Fault> {
         tries: args.tries,
         disk: args.disk.clone(),
         blank_only: args.blank_only,
-        ..beyond!(args)
+        ..of_restore(args)?
     };
     let jobs = AddJobs::Restore { image, to, tag: args.tag.clone(), options };
     let asked = Asked { dry_run: args.dry_run, yes: args.yes, watch: args.watch, json: args.json };
@@ -116,7 +71,7 @@ pub(super) fn clone(args: &CloneArgs) -> Result<(), Fault> {
         tries: args.tries,
         disk: args.disk.clone(),
         blank_only: args.blank_only,
-        ..beyond!(args)
+        ..of_clone(args)?
     };
     let (machine, image, to) = (args.machine.clone(), args.image.clone(), args.to.clone());
     let jobs = AddJobs::Clone { machine, image, to, tag: args.tag.clone(), options };
@@ -217,25 +172,6 @@ fn planned(plan: &Plan) -> String {
         }
     }
     text
-}
-
-/// `web02, new UUIDs, fills its disk, calls`
-fn becomes(becomes: &Becomes) -> String {
-    let mut words = Vec::new();
-    if becomes.identity {
-        words.push(becomes.hostname.as_deref().map_or_else(|| "its own".to_owned(), |name| clean(name, 64)));
-    }
-    for (is, word) in [
-        (becomes.new_uuids, "new UUIDs"),
-        (becomes.size == "fill", "fills its disk"),
-        (becomes.size == "layout", "sizes of the layout"),
-        (becomes.first_boot, "calls"),
-    ] {
-        if is {
-            words.push(word.to_owned());
-        }
-    }
-    words.join(", ")
 }
 
 fn erases(machine: &PlannedMachine) -> String {
@@ -366,17 +302,6 @@ pub(super) fn said(job: &JobInfo) -> String {
         return format!("seen: {}", job.seen);
     }
     words.join("; ")
-}
-
-/// What a clone said of itself.
-pub(super) fn boot_lines(seen: &BootSeen, mut line: impl FnMut(&str, String)) {
-    let booted = &seen.booted;
-    line("booted", format!("as {} at {}, from {} (job {})", booted.host, seen.at, seen.peer, seen.job));
-    line("kernel", booted.kernel.clone());
-    line("system", booted.os.clone());
-    line("id", booted.machine_id.clone());
-    line("address", booted.addresses.join(" "));
-    booted.ssh_keys.iter().for_each(|key| line("ssh key", key.clone()));
 }
 
 fn described(detail: &JobDetail) -> String {

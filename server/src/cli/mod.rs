@@ -4,6 +4,7 @@
 //! Promise: 0 done, 1 failed, 2 refused, 3 wrong usage; what a script reads is alone on stdout.
 
 pub mod args;
+mod beyond;
 mod boot;
 mod completion;
 mod fleet;

@@ -3,11 +3,13 @@
 //! In: a job's row and what happened to it. Out: the next row; everything that follows from it, in the same transaction.
 //! Promise: a state changes only along the table of `jobs::states`; each change leaves an event.
 
+mod beyond;
 pub mod claim;
 mod list;
 mod rows;
 pub mod tick;
 
+pub use beyond::{adapt_of, checked, unchecked};
 pub use list::{detail, list, open_of, prune, using_image};
 pub use rows::{JobRow, find, query};
 
@@ -80,34 +82,6 @@ pub fn insert(step: &Connection, job: &NewJob, now: i64) -> rusqlite::Result<i64
     let id = step.last_insert_rowid();
     note(step, id, JobState::Queued, "asked", &format!("by {}", job.by), now)?;
     Ok(id)
-}
-
-/// What its machine becomes beyond the copy, without its token; none: a plain copy.
-///
-/// # Errors
-/// SQLite's, and for an order that this version does not know.
-pub fn adapt_of(connection: &Connection, id: i64) -> rusqlite::Result<Option<Adapt>> {
-    let sql = "SELECT adapt FROM jobs WHERE id = ?1";
-    let text: Option<Option<String>> = connection.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
-    let odd = |_| rusqlite::Error::InvalidColumnType(0, "adapt".to_owned(), rusqlite::types::Type::Text);
-    text.flatten().map(|text| serde_json::from_str(&text).map_err(odd)).transpose()
-}
-
-/// Restores whose image is known and of which nobody has asked whether it would boot.
-///
-/// # Errors
-/// SQLite's.
-pub fn unchecked(connection: &Connection) -> rusqlite::Result<Vec<JobRow>> {
-    query(connection, "checked = 0 AND state = 'queued' AND version IS NOT NULL", [])
-}
-
-/// Somebody has asked; with what is to be known of it.
-///
-/// # Errors
-/// SQLite's.
-pub fn checked(tx: &Connection, job: &JobRow, words: &[String], now: Now) -> rusqlite::Result<()> {
-    tx.execute("UPDATE jobs SET checked = 1 WHERE id = ?1", [job.id])?;
-    words.iter().try_for_each(|words| note(tx, job.id, job.state, "boot-check", words, now.wall))
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> String {
@@ -210,6 +184,8 @@ pub fn step(
         }
         Event::Retry => {
             let sql = "UPDATE jobs SET try_now = 0, ours = 0, seen = 'nothing', ended = NULL,
+                       checked = kind <> 'restore' OR EXISTS
+                           (SELECT 1 FROM json_each(options, '$.ignore') WHERE value = 'boot-check'),
                        version = CASE WHEN kind = 'capture' THEN NULL ELSE version END WHERE id = ?1";
             step.execute(sql, [job.id])?;
         }
@@ -367,7 +343,7 @@ pub fn run_ended(tx: &Connection, run: &str, adapted: Option<&Adapted>, grace: i
             }
             let words = if job.kind == JobKind::Capture { "the image is published" } else { "the receipt is accepted" };
             let job = JobRow { version: version.parse().ok(), ..job };
-            if let Some(said) = without_identity(tx, &job, adapted)? {
+            if let Some(said) = beyond::without_identity(tx, &job, adapted)? {
                 job.machine.map(|machine| machines::runs_without(tx, machine)).transpose()?;
                 return step(tx, &job, Event::Fail, &said, now).map(drop);
             }
@@ -385,28 +361,6 @@ pub fn run_ended(tx: &Connection, run: &str, adapted: Option<&Adapted>, grace: i
             tx.execute(sql, (id, clean(&error, MESSAGE_MAX), now.steady.saturating_add(grace))).map(drop)
         }
     }
-}
-
-/// The disk holds the image, and nothing says that the clone became what was ordered.
-fn without_identity(tx: &Connection, job: &JobRow, adapted: Option<&Adapted>) -> rusqlite::Result<Option<Said>> {
-    let Some(adapt) = adapt_of(tx, job.id)? else { return Ok(None) };
-    let done = match adapted {
-        Some(adapted) => adapted.identity || adapt.identity.is_none(),
-        None => adapt.identity.is_none() && !adapt.new_uuids,
-    };
-    if done {
-        return Ok(None);
-    }
-    let name = job.name.as_deref().unwrap_or("the machine");
-    let why = adapted.and_then(|adapted| adapted.without.clone());
-    let why = why.unwrap_or_else(|| "its agent does not say that it did it".to_owned());
-    let message = format!("{name} holds the image without identity: {}", crate::text::redact(&why));
-    let next = format!(
-        "do not start {name} beside its source; correct what is said, then ramet job retry {}, or restore with \
-         --no-identity",
-        job.id
-    );
-    Ok(Some(Said::bad(Cause::WithoutIdentity, message, next)))
 }
 
 /// A run was opened with the token of a job; false when that job does not wait for it any more.

@@ -4,9 +4,10 @@
 //! Promise: what an agent gets was rendered and checked here; two machines of one plan never get the same name or address.
 
 use crate::db::machines::MachineRow;
-use ramet_wire::identity::{Identity, Vars};
+use ramet_wire::identity::{Card, Identity, Vars};
 use ramet_wire::tags::DECLARED_MAX;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 /// Largest rendered identity as JSON, in bytes: it goes to an agent with its work.
 const RENDERED_MAX: usize = 1 << 20;
@@ -89,28 +90,18 @@ impl Claims {
     }
 }
 
-/// The static addresses of an identity, without their prefix lengths: whatever stands under `addresses` of a network.
+/// The static addresses of an identity, without their prefix lengths.
 fn addresses(identity: &Identity) -> Vec<String> {
-    let Ok(all) = serde_json::to_value(identity) else { return Vec::new() };
     let mut found = Vec::new();
-    walk(all.get("network").unwrap_or(&serde_json::Value::Null), false, &mut found);
+    of_cards(&identity.network, &mut found);
     found
 }
 
-fn walk(value: &serde_json::Value, named: bool, found: &mut Vec<String>) {
-    use serde_json::Value;
-    match value {
-        Value::String(text) if named => {
-            let address = text.split('/').next().unwrap_or_default();
-            found.extend(address.parse::<std::net::IpAddr>().ok().map(|address| address.to_string()));
-        }
-        Value::Array(all) => all.iter().for_each(|value| walk(value, named, found)),
-        Value::Object(fields) => {
-            fields
-                .iter()
-                .for_each(|(name, value)| walk(value, matches!(name.as_str(), "address" | "addresses"), found));
-        }
-        _ => {}
+fn of_cards(cards: &BTreeMap<String, Card>, found: &mut Vec<String>) {
+    for card in cards.values() {
+        let address = |text: &String| text.split('/').next()?.parse::<IpAddr>().ok();
+        found.extend(card.addresses.iter().flatten().filter_map(address).map(|address| address.to_string()));
+        of_cards(&card.vlans, found);
     }
 }
 

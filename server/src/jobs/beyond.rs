@@ -78,8 +78,8 @@ fn judge(app: &App, mut parts: Vec<Part>, mut known: HashMap<usize, Known>) -> V
         }
         part.checked = asks(part) || part.options.ignore.contains(&Check::BootCheck);
         if asks(part) {
-            let disks = Images::targets(part);
-            let answer = images.would_boot(app, part.image.as_ref(), &part.machine, hardware.as_ref(), &disks);
+            let known = (&part.machine, hardware.as_ref());
+            let answer = images.would_boot(app, part.image.as_ref(), known, &[], &part.options.disk);
             part.refused =
                 answer.no.map(|why| format!("{}: {why}; --ignore boot-check overrules it", part.machine.name));
             part.warnings.extend(answer.warnings);
@@ -118,18 +118,28 @@ struct WouldBoot {
 struct Images(HashMap<String, Option<Manifest>>);
 
 impl Images {
+    /// `pairs` are the disks that were chosen; where none were, they are chosen by `words` as they will be.
     fn would_boot(
         &mut self,
         app: &App,
         image: Option<&ImageRef>,
-        machine: &MachineRow,
-        hardware: Option<&Hardware>,
-        disks: &[DiskSeen],
+        (machine, hardware): (&MachineRow, Option<&Hardware>),
+        pairs: &[JobDisk],
+        words: &str,
     ) -> WouldBoot {
         let Some(image) = image else { return WouldBoot::default() };
         let read = || Manifest::read(&app.store.manifest(image).ok()?.0).ok();
         let Some(manifest) = self.0.entry(image.to_string()).or_insert_with(read) else { return WouldBoot::default() };
-        let target = Target { firmware: machine.source.firmware.as_deref(), hardware, disks };
+        let wanted: Vec<(u32, u64)> = manifest.disks.iter().map(|disk| (disk.ordinal, 0)).collect();
+        let pairs = match pairs {
+            [] => disks::choose(&wanted, &machine.disks, words).unwrap_or_default(),
+            pairs => pairs.to_vec(),
+        };
+        let disk = |(ordinal, _): &(u32, u64)| {
+            disks::of(&machine.disks, pairs.iter().find(|pair| pair.ordinal == *ordinal)?).cloned()
+        };
+        let disks: Vec<DiskSeen> = wanted.iter().map(disk).collect::<Option<_>>().unwrap_or_default();
+        let target = Target { firmware: machine.source.firmware.as_deref(), hardware, disks: &disks };
         let Verdict { answer, reasons } = boot::judge(manifest.boot.as_ref(), manifest, &target);
         let why = reasons.join("; ");
         match answer {
@@ -140,17 +150,6 @@ impl Images {
             }
         }
     }
-
-    /// The disks of a plan's machine that the image goes onto, by ordinal; none where they are not known.
-    fn targets(part: &Part) -> Vec<DiskSeen> {
-        let sizes = part.sizes.iter().flatten().map(|(ordinal, _)| (*ordinal, 0)).collect::<Vec<_>>();
-        let pairs = disks::choose(&sizes, &part.machine.disks, &part.options.disk).unwrap_or_default();
-        of_pairs(&part.machine, &pairs)
-    }
-}
-
-fn of_pairs(machine: &MachineRow, pairs: &[JobDisk]) -> Vec<DiskSeen> {
-    pairs.iter().map(|pair| disks::of(&machine.disks, pair).cloned()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Restores whose image was captured a moment ago: those that would not boot end before their machine is switched on.
@@ -178,8 +177,8 @@ pub(super) async fn check_queued(app: &Arc<App>) -> Result<(), DbError> {
         .blocking(move |app| {
             let mut images = Images::default();
             let ask = |(job, machine, hardware): (JobRow, MachineRow, Option<Hardware>)| {
-                let disks = of_pairs(&machine, &job.disks);
-                let answer = images.would_boot(app, job.image_ref().as_ref(), &machine, hardware.as_ref(), &disks);
+                let (image, known) = (job.image_ref(), (&machine, hardware.as_ref()));
+                let answer = images.would_boot(app, image.as_ref(), known, &job.disks, &job.options.disk);
                 (job, answer)
             };
             Ok::<_, Refusal>(all.into_iter().map(ask).collect::<Vec<_>>())

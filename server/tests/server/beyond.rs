@@ -58,7 +58,7 @@ fn what_is_declared_for_a_machine_stands_over_its_tags_and_is_shown_rendered() {
     fleet.machine(2);
     declare_tag(&fleet, "rack", "hostname = \"{{ name }}.example\"\n").done(200);
     assert_eq!(identity(&fleet, 1).identity.unwrap().hostname.as_deref(), Some("web01.example"));
-    declare(&fleet, 2, "hostname = \"db-{{ macs[0] | replace(':', '') }}\"\n").done(200);
+    declare(&fleet, 2, "hostname = \"db-{{ macs[0] | split(':') | join('') }}\"\n").done(200);
     let own = identity(&fleet, 2);
     assert_eq!(own.identity.unwrap().hostname.as_deref(), Some("db-525400000002"));
     assert_eq!(own.from, ["tag rack", "machine web02"]);
@@ -154,7 +154,7 @@ fn a_plan_refuses_a_machine_that_cannot_become_what_is_asked_before_anything_is_
     let must = JobOptions { identity: Some(true), ..JobOptions::default() };
     assert!(refusals(must, &[1])[0].contains("no identity is declared for web01"));
     // A tag that came later: what is declared for it does not render here.
-    let odd = "hostname = \"{{ { 'web02': 'two' }[name] }}\"\n";
+    let odd = "hostname = \"{% if name == 'web02' %}two{% else %}{{ nobody }}{% endif %}\"\n";
     declare_tag(&fleet, "odd", odd).done(200);
     let set = SetMachine { add_tags: vec!["odd".parse().unwrap()], ..SetMachine::default() };
     let body = serde_json::to_vec(&set).unwrap();
@@ -168,6 +168,12 @@ fn a_plan_refuses_a_machine_that_cannot_become_what_is_asked_before_anything_is_
     let all = refusals(JobOptions::default(), &[1, 2]);
     assert!(all.len() == 1 && all[0].contains("web01") && all[0].contains("web02"), "{all:?}");
     assert!(all[0].contains("host name www"), "{all:?}");
+    // And two with one address, whatever their names.
+    let card = "[network.lan]\nmac = \"{{ macs[0] }}\"\naddresses = [\"192.0.2.21/24\"]\n";
+    declare_tag(&fleet, "rack", &format!("hostname = \"{{{{ name }}}}\"\n{card}")).done(200);
+    let all = refusals(JobOptions::default(), &[1, 2]);
+    assert!(all.len() == 1 && all[0].contains("web01") && all[0].contains("web02"), "{all:?}");
+    assert!(all[0].contains("address 192.0.2.21"), "{all:?}");
     for id in ids {
         fleet.switches.of(id, |switch| assert!(switch.orders.iter().all(|order| order == "status"), "{switch:?}"));
     }
@@ -296,6 +302,10 @@ fn a_clone_whose_image_would_not_boot_ends_before_its_machine_is_switched_on() {
     let end = fleet.until(two, JobState::Failed).job;
     assert_eq!((end.cause, end.try_now), (Some(Cause::WillNotBoot), 0));
     assert!(end.message.contains("4096") && end.next.contains("--ignore boot-check"), "{end:?}");
+    // Nothing has changed: to try again is to ask again.
+    fleet.server.as_operator().send("POST", &format!("/v1/jobs/{two}/retry"), &[], b"").done(200);
+    let again = fleet.until(two, JobState::Failed);
+    assert_eq!(again.events.iter().filter(|event| event.what == "will-not-boot").count(), 2, "{:?}", again.events);
     fleet.switches.of(id, |switch| {
         assert!(switch.orders.iter().all(|order| order == "status"), "it was left alone: {:?}", switch.orders);
     });

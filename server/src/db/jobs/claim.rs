@@ -214,7 +214,8 @@ fn beyond(tx: &Connection, job: &JobRow, ask: &Ask) -> rusqlite::Result<Option<B
     let mut adapt = super::adapt_of(tx, job.id)?.unwrap_or_default();
     if job.options.first_boot.is_some() {
         let (call, id, hash) = ask.first_boot.clone();
-        first_boot::hand_out(tx, job.id, &id, hash, ask.call_life, ask.now.wall)?;
+        let limit = job.options.boot_limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(0);
+        first_boot::hand_out(tx, job.id, &id, hash, ask.call_life.saturating_add(limit), ask.now.wall)?;
         adapt.first_boot = Some(call);
     }
     Ok((!adapt.is_nothing()).then(|| Box::new(adapt)))
