@@ -40,6 +40,7 @@ fn program(signed: bool, text: &[u8]) -> Vec<u8> {
     bytes[60] = 64;
     bytes[64..68].copy_from_slice(b"PE\0\0");
     bytes[88..90].copy_from_slice(&[0x0b, 0x02]);
+    bytes[196] = 16;
     if signed {
         bytes[232..240].copy_from_slice(&[0, 2, 0, 0, 8, 0, 0, 0]);
     }
