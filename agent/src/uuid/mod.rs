@@ -6,19 +6,19 @@
 //!
 //! # The order of the steps
 //!
-//! 1. When the disks hold the image, are proven and sealed (and grown): activate volume groups, then [`plan`].
-//! 2. Attach all file systems read-only, `ramet_system::refer::blockers(&root, &plan.renamed())`; for each of them
-//!    [`Plan::keep`]. What is asked for without a possible answer is then known before a byte is written. Detach.
-//! 3. [`write()`]: file systems, then the tables; let the kernel read the tables again (`Medium::announce`).
-//! 4. Attach for writing, `ramet_system::refer::follow(&root, &plan.renamed())`: before identity, which adds files of its own.
+//! 1. When the disks hold the image, are proven and sealed (and grown): make devices of logical volumes
+//!    (`extent::volumes_of`), then [`plan`]. The seed is kept with the run.
+//! 2. Assemble the tree read-only. Where `/boot`, `/boot/efi` or `/efi` is among what could not be mounted, stop: what names
+//!    ids may lie there. `refer::blockers(&root, &plan.renamed())`, and for each of them [`Plan::keep`]. Finish the tree.
+//!    All that can be refused has been refused, and not a byte was written.
+//! 3. [`write()`]: contents, then tables; let the kernel read the tables again (`Medium::announce`).
+//! 4. Assemble the tree for writing, with `Renamed::put_back` on each volume: its fstab still names the old ids. Then
+//!    `refer::follow(&mut root, &plan.renamed())` and `Root::commit`, alone or together with the identity.
 //! 5. The firmware's entry names a partition by its GUID: `Nvram::add(&plan.manifest(&manifest))` instead of the image's
-//!    manifest. It has to come after 3; the boot entries of the image itself are those of its source.
+//!    manifest, after 3. [`Plan::changes`] and those of the commit go into the receipt.
 //!
-//! Between 3 and 4 the clone does not boot. A run that ends there is repeated as a whole: a restore writes the image's
-//! bytes again, and the same seed gives the same ids, so that what is new already stays.
-//!
-//! A volume group's copy of file systems is seen only through its logical volumes: they are given to [`plan`] as
-//! [`Volume`]s over their device-mapper nodes.
+//! Between 3 and 4 the clone does not boot: an error there is a failed restore, not one without an identity. A run that
+//! ends there is repeated as a whole: a restore writes the image's bytes again, and the same seed gives the same ids.
 
 mod btrfs;
 mod content;

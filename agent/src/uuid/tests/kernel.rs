@@ -38,11 +38,13 @@ fn same_and_writable(paths: &[&Path], tree: &Path, seed: u8) {
 #[test]
 fn xfs_gets_a_uuid_in_every_ag_and_in_its_log_twice() {
     let tree = tree();
-    for options in ["-q", "-q -b size=1024 -d agcount=4", "-q -l su=65536", "-q -s size=4096"] {
+    // The kernel knows file systems by their UUIDs: each one here gets others.
+    let rows = ["-q", "-q -b size=1024 -d agcount=4", "-q -l su=65536", "-q -s size=4096"];
+    for (options, base) in rows.into_iter().zip((100..).step_by(10)) {
         let image = made(320 * MIB, "mkfs.xfs", options);
         let path: &Path = &image.path;
         fill(&[path], tree.path());
-        for (seed, needs) in [(1, Some(Needs::XfsMetaUuid)), (2, None)] {
+        for (seed, needs) in [(base, Some(Needs::XfsMetaUuid)), (base + 1, None)] {
             let plan = renew_one(&image, seed);
             assert_eq!(plan.ids[0].needs, needs, "{options}");
             assert!(run("xfs_admin", &["-u", path.to_str().unwrap()]).contains(&plan.ids[0].new));
@@ -52,9 +54,9 @@ fn xfs_gets_a_uuid_in_every_ag_and_in_its_log_twice() {
         }
         // What `xfs_db` and `xfs_repair -L` make of the log: two unmount records.
         run("xfs_repair", &["-L", path.to_str().unwrap()]);
-        renew_one(&image, 3);
+        renew_one(&image, base + 2);
         run("xfs_repair", &["-n", path.to_str().unwrap()]);
-        same_and_writable(&[path], tree.path(), 3);
+        same_and_writable(&[path], tree.path(), base + 2);
     }
 }
 
@@ -76,11 +78,12 @@ fn xfs_of_version_4_gets_a_uuid_and_needs_nothing() {
 #[test]
 fn btrfs_gets_a_uuid_in_every_copy_of_its_superblock_twice() {
     let tree = tree();
-    for options in ["-q -m dup", "-q -m single --csum xxhash", "-q --csum sha256 --mixed", "-q --csum blake2"] {
+    let rows = ["-q -m dup", "-q -m single --csum xxhash", "-q --csum sha256 --mixed", "-q --csum blake2"];
+    for (options, base) in rows.into_iter().zip((160..).step_by(10)) {
         let image = made(300 * MIB, "mkfs.btrfs", options);
         let path: &Path = &image.path;
         fill(&[path], tree.path());
-        for (seed, needs) in [(1, Some(Needs::BtrfsMetadataUuid)), (2, None)] {
+        for (seed, needs) in [(base, Some(Needs::BtrfsMetadataUuid)), (base + 1, None)] {
             let plan = renew_one(&image, seed);
             assert_eq!(plan.ids[0].needs, needs, "{options}");
             run("btrfs", &["check", "--readonly", path.to_str().unwrap()]);
@@ -100,12 +103,12 @@ fn all_devices_of_a_btrfs_get_the_same_uuid() {
     let names: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
     run("mkfs.btrfs", &[&["-q", "-m", "raid1", "-d", "raid1"], &names[..]].concat());
     fill(&paths, tree.path());
-    let plan = renew(&paths, 1);
+    let plan = renew(&paths, 220);
     assert!(plan.ids.len() == 1 && plan.kept.is_empty(), "{plan:?}");
     for path in &paths {
         assert_eq!(blkid(path, "UUID"), plan.ids[0].new);
     }
-    same_and_writable(&paths, tree.path(), 1);
+    same_and_writable(&paths, tree.path(), 220);
     // One of them alone is not all of it.
     let said = described(paths[0], 0);
     keeps(&images[0], &said, "device");

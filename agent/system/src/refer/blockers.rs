@@ -10,7 +10,6 @@ use super::search;
 use crate::boot::pe::Efi;
 use crate::root::{Root, RootError, TEXT_MAX};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 /// Bits that GRUB's `ext2` refuses, as a number in its program: those of a GRUB that knows `metadata_csum_seed`, without
 /// and with `large_dir` (grub-core/fs/ext2.c: all but `EXT2_DRIVER_SUPPORTED_INCOMPAT` and `EXT2_DRIVER_IGNORED_INCOMPAT`).
@@ -105,7 +104,8 @@ fn programs(root: &Root, found: &mut Found<'_>) -> Result<(), RootError> {
         let range =
             |(at, len): (u64, u64)| Some(usize::try_from(at).ok()?..usize::try_from(at.checked_add(len)?).ok()?);
         if let Some(inside) = place.and_then(range).and_then(|range| bytes.get(range)) {
-            embedded(inside, &path, found);
+            // Nothing can be put behind it.
+            embedded(inside, &path, false, found);
         }
     }
     Ok(())
@@ -113,18 +113,19 @@ fn programs(root: &Root, found: &mut Found<'_>) -> Result<(), RootError> {
 
 fn initramfs(root: &Root, found: &mut Found<'_>) -> Result<(), RootError> {
     for path in files::initramfs(root)? {
-        if let Some(file) = root.file(&path)? {
-            embedded(file, &path, found);
-        }
+        let image = root.read(&path, PROGRAM_MAX)?.unwrap_or_default();
+        embedded(&image, &path, search::may_grow(&image), found);
     }
     Ok(())
 }
 
-/// What an initramfs names. One that cannot be read may name anything.
-fn embedded(from: impl Read, path: &str, found: &mut Found<'_>) {
-    match search::named_in(from, found.map) {
+/// What an initramfs names and would not follow. One that cannot be read may name anything.
+fn embedded(image: &[u8], path: &str, grows: bool, found: &mut Found<'_>) {
+    match search::embedded(image, found.map) {
         Ok(named) => {
-            found.add(named, &format!("the initramfs in {path} names it, which only the system itself makes anew"));
+            let settings = if grows { Default::default() } else { named.in_settings(found.map) };
+            let why = format!("the initramfs in {path} names it, which only the system itself makes anew");
+            found.add(named.fixed.into_iter().chain(settings), &why);
         }
         Err(error) => {
             let all = 0..found.map.ids().len();

@@ -5,6 +5,7 @@
 
 use super::files::{self, UNITS};
 use super::map::Renamed;
+use super::search;
 use crate::boot::pe::Efi;
 use crate::root::{How, Kind, Root, RootError, TEXT_MAX};
 
@@ -44,12 +45,25 @@ pub fn follow(root: &mut Root, map: &Renamed) -> Result<Vec<Left>, RootError> {
             root.write(&path, &new, &How::say(SAY))?;
         }
     }
+    for path in files::initramfs(root)? {
+        initramfs(root, map, &path)?;
+    }
     for folder in UNITS {
         units(root, map, folder, 0)?;
     }
     let mut left = Left::search(root, map)?;
     left.truncate(LOOK_MAX);
     Ok(left)
+}
+
+/// An initramfs gets an archive with new settings behind it. One that cannot be read was named by `blockers`.
+fn initramfs(root: &mut Root, map: &Renamed, path: &str) -> Result<(), RootError> {
+    let Some(image) = root.read(path, PROGRAM_MAX)? else { return Ok(()) };
+    let Ok(embedded) = search::embedded(&image[..], map) else { return Ok(()) };
+    if let Some(grown) = embedded.followed(&image, map) {
+        root.write(path, &grown, &How::say("settings with the new UUIDs put behind it"))?;
+    }
+    Ok(())
 }
 
 fn rewrite(root: &mut Root, map: &Renamed, path: &str, limit: u64) -> Result<(), RootError> {

@@ -3,6 +3,7 @@
 //! In: ids as `blkid` prints them. Out: texts with new ids.
 //! Promise: an id is replaced only where it stands as a whole word, and by one of the same length: nothing else moves.
 
+use crate::assemble::Volume;
 use std::collections::BTreeMap;
 
 /// Shortest and longest id: a FAT's serial number, a UUID.
@@ -96,6 +97,20 @@ impl Renamed {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// Gives `volume` the ids by which its system still names it: between the new ids on the disk and
+    /// [`super::follow`] a tree can only be assembled by the old ones.
+    pub fn put_back(&self, volume: &mut Volume) {
+        let put_back = |id: &mut Option<String>, of: Of| {
+            let new =
+                |known: &&Id| known.of == of && id.as_deref().is_some_and(|id| known.new.eq_ignore_ascii_case(id));
+            if let Some(known) = self.ids.iter().find(new) {
+                *id = Some(known.old.clone());
+            }
+        };
+        put_back(&mut volume.uuid, Of::Content);
+        put_back(&mut volume.partuuid, Of::Partition);
     }
 
     /// `text` with new ids; none where no old one stands in it. As long as before.

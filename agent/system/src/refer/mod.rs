@@ -8,12 +8,13 @@
 //!
 //! fstab, crypttab, the settings and menus of GRUB, systemd-boot, extlinux and rEFInd, kernel command lines, settings of
 //! initramfs builders, `resume=`, systemd units (in their names, too), udev rules, and programs for UEFI firmware that
-//! carry a menu or a command line and are not signed. Labels, device paths and names of volume groups stay.
+//! carry a menu or a command line and are not signed. Settings in an initramfs follow by a small archive behind it
+//! (`search.rs`). Labels, device paths and names of volume groups stay.
 //!
 //! # What cannot follow, and keeps its id
 //!
 //! [`blockers`] looks before anything is written: an equal UUID is a nuisance, a clone that does not boot is worse.
-//! It names an id that an initramfs, a signed program or GRUB's core image (by the `load.cfg` that went into it) embeds,
+//! It names an id that an initramfs (in names or programs of it), a signed program or GRUB's core image (by the `load.cfg` that went into it) embeds,
 //! a file system that the image's GRUB or kernel could no longer read, and the partitions of a Windows.
 
 mod blockers;

@@ -40,6 +40,7 @@ fn program(signed: bool, text: &[u8]) -> Vec<u8> {
     bytes[60] = 64;
     bytes[64..68].copy_from_slice(b"PE\0\0");
     bytes[88..90].copy_from_slice(&[0x0b, 0x02]);
+    bytes[196] = 16;
     if signed {
         bytes[232..240].copy_from_slice(&[0, 2, 0, 0, 8, 0, 0, 0]);
     }
@@ -72,19 +73,46 @@ fn with(path: &str, bytes: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_id_in_an_initramfs_stays() {
+fn an_id_in_settings_of_an_initramfs_follows_as_the_kernel_unpacks_it() {
     let text = format!("RESUME=UUID={}\n", SWAP.0);
-    let path = "boot/initrd.img-6.1";
     for pack in ["cat", "gzip", "xz --check=crc32", "zstd -q"] {
-        let image = initramfs(&[("conf/conf.d/resume", &text), ("conf/other", "x")], pack);
-        only(&with(path, &image), SWAP.0, "boot/initrd.img-6.1");
+        let image = initramfs(&[("conf/conf.d/resume", &text), ("conf/other", "x"), ("init", "#!/bin/sh\n")], pack);
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "boot/initrd.img-6.1", &image);
+        let mut root = opened(folder.path());
+        assert_eq!(blockers(&root, &renamed()).unwrap(), [], "{pack}");
+        follow(&mut root, &renamed()).unwrap();
+        let changes = root.commit().unwrap();
+        assert_eq!(changes.len(), 1, "{pack}");
+        let grown = std::fs::read(folder.path().join("boot/initrd.img-6.1")).unwrap();
+        assert!(grown.starts_with(&image) && grown.len().is_multiple_of(4));
+        // cpio, as the kernel, lets the last one win.
+        let behind = folder.path().join("behind");
+        std::fs::write(&behind, &grown[image.len().next_multiple_of(4)..]).unwrap();
+        let shown = run("sh", &["-c", &format!("cpio -i --to-stdout --quiet <{}", behind.display())]);
+        assert_eq!(shown, format!("RESUME=UUID={}\n", SWAP.1), "{pack}");
+        // Again: the old one does not count any more.
+        follow(&mut root, &renamed()).unwrap();
+        assert_eq!(root.commit().unwrap(), [], "{pack}");
     }
-    let image = initramfs(&[("conf/arch.conf", "DPKG_ARCH=amd64\n")], "gzip");
-    assert_eq!(with(path, &image), []);
+}
+
+#[test]
+fn an_id_in_names_or_programs_of_an_initramfs_stays() {
     // dracut waits for a device by the name of a file.
     let hook = format!("usr/lib/dracut/hooks/initqueue/finished/devexists-uuid-{}.sh", ROOT.0);
     let image = initramfs(&[(&hook, "")], "zstd -q");
     only(&with("efi/0123456789abcdef0123456789abcdef/6.1/initrd", &image), ROOT.0, "names it");
+    let image = initramfs(&[("scripts/local-top/own", &format!("mount UUID={}\n", ROOT.0))], "gzip");
+    only(&with("boot/initramfs-6.1.img", &image), ROOT.0, "names it");
+    // Kernels would not find what is put behind LZ4.
+    let mut image = initramfs(&[("conf/conf.d/resume", &format!("RESUME=UUID={}\n", SWAP.0))], "cat");
+    assert_eq!(with("boot/initrd.img", &image), []);
+    let lz4 = initramfs(&[("conf/other", "x")], "lz4 -lq");
+    image.extend_from_slice(&lz4);
+    only(&with("boot/initrd.img", &image), SWAP.0, "names it");
+    let image = initramfs(&[("conf/conf.d/arch.conf", "DPKG_ARCH=amd64\n")], "gzip");
+    assert_eq!(with("boot/initrd.img-6.1", &image), []);
 }
 
 #[test]

@@ -7,9 +7,14 @@ if [ "$step" = make ]; then
     mke2fs -q -F -t ext4 -U "$uuid" "$image"
     mkdir "$root"
 else
+    e2fsck -fp "$image" >/dev/null
     tune2fs -U "$uuid" "$image" >/dev/null
 fi
-device=$(losetup -f --show "$image")
+# Other tests take free devices at the same time.
+for _ in 1 2 3 4 5 6 7 8 9; do
+    device=$(losetup -f --show "$image") && break
+    sleep 0.2
+done
 trap 'umount "$root" || true; losetup -d "$device"' EXIT
 mount "$device" "$root"
 if [ "$step" = make ]; then
@@ -37,6 +42,6 @@ mount -t tmpfs none '$root/tmp'
 mkdir -p '$root/$(dirname "$image")'
 touch '$root/$image'
 mount --bind '$image' '$root/$image'
-chroot '$root' grub-mkconfig -o /boot/grub/grub.cfg 2>/dev/null
+chroot '$root' grub-mkconfig -o /boot/grub/grub.cfg
 "
 cat "$root/boot/grub/grub.cfg"

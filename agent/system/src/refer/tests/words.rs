@@ -78,6 +78,21 @@ fn ids_of_odd_forms_are_left_out() {
     assert!(Renamed::new(odd.into()).is_empty());
 }
 
+#[test]
+fn a_volume_with_new_ids_is_found_by_the_old_ones() {
+    let volume = |uuid: &str, partuuid: &str| crate::assemble::Volume {
+        uuid: Some(uuid.to_owned()),
+        partuuid: Some(partuuid.to_owned()),
+        ..crate::assemble::Volume::default()
+    };
+    let mut found = volume(ROOT.1, PART.1);
+    renamed().put_back(&mut found);
+    assert_eq!(found, volume(ROOT.0, PART.0));
+    let mut other = volume(PART.1, SWAP.1);
+    renamed().put_back(&mut other);
+    assert_eq!(other, volume(PART.1, SWAP.1));
+}
+
 proptest! {
     #[test]
     fn whatever_lies_around_them_no_old_id_remains_and_nothing_else_changes(
