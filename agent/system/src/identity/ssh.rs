@@ -68,6 +68,7 @@ fn host_keys(work: &Work<'_>) -> Result<Vec<String>, IdentityError> {
         .into_iter()
         .filter(|name| name.starts_with("ssh_host_") && name.ends_with("_key"))
         .map(|name| format!("{FOLDER}/{name}"))
+        .filter(|path| !work.root.is_dir(path).unwrap_or(false))
         .collect();
     for path in configured(work)? {
         // Settings may name anything; only what is a key goes.
