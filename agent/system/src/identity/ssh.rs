@@ -68,6 +68,7 @@ fn host_keys(work: &Work<'_>) -> Result<Vec<String>, IdentityError> {
         .into_iter()
         .filter(|name| name.starts_with("ssh_host_") && name.ends_with("_key"))
         .map(|name| format!("{FOLDER}/{name}"))
+        .filter(|path| !work.root.is_dir(path).unwrap_or(false))
         .collect();
     for path in configured(work)? {
         // Settings may name anything; only what is a key goes.
@@ -117,8 +118,11 @@ fn made_already(work: &Work<'_>) -> Result<bool, IdentityError> {
     Ok(true)
 }
 
+/// Mode and owner.
+type Access = (u32, (u32, u32));
+
 /// RPM systems let their group `ssh_keys` read host keys.
-fn group_of_keys(work: &Work<'_>) -> Result<Option<(u32, (u32, u32))>, IdentityError> {
+fn group_of_keys(work: &Work<'_>) -> Result<Option<Access>, IdentityError> {
     for (_, name) in MADE {
         if let Some(stat) = work.root.lstat(format!("{FOLDER}/{name}"))?
             && stat.kind == Kind::File

@@ -30,6 +30,7 @@ impl Root {
                 let _ = writeln!(text, "# link to {}", clean(&target.to_string_lossy()));
             }
             Node::Gone => match disk.map(|stat| stat.kind) {
+                Some(Kind::File) if before.is_none() => text.push_str("# a file goes, not shown\n"),
                 Some(Kind::File) => text.push_str(&lines(before, &[])),
                 Some(kind) => {
                     let _ = writeln!(text, "# {} goes", kind.word());

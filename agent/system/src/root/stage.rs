@@ -150,6 +150,12 @@ impl Root {
         if let Some((mount, reason)) = self.absent.iter().find(|(mount, _)| real.starts_with(mount)) {
             return Err(RootError::Absent { path: real, mount: mount.clone(), reason: reason.clone() });
         }
+        // A folder goes after files come: what takes its place would not find it free.
+        if matches!(staged.node, Node::File { .. } | Node::Link { .. })
+            && self.on_disk(&real)?.is_some_and(|stat| stat.kind == Kind::Dir)
+        {
+            return Err(RootError::Kind { path: real, found: Kind::Dir.word(), wanted: "a regular file" });
+        }
         // Staging and unstaging ends where it began.
         if self.is_as_before(&real, &staged.node)? {
             self.staged.remove(&real);
@@ -216,7 +222,10 @@ impl Root {
         for path in &self.order {
             let Some(staged) = self.staged.get(path) else { continue };
             let before = match self.on_disk(path)? {
-                Some(stat) if stat.kind == Kind::File && stat.size <= TEXT_MAX && !staged.secret => {
+                // What not everybody on the clone may read, nobody reads here: keys and seeds that go are secrets still.
+                Some(stat)
+                    if stat.kind == Kind::File && stat.size <= TEXT_MAX && stat.mode & 0o004 != 0 && !staged.secret =>
+                {
                     self.bytes_on_disk(path, TEXT_MAX)?
                 }
                 _ => None,

@@ -96,11 +96,17 @@ fn refuses_loops_long_paths_and_large_files_with_both_numbers() {
 
 #[test]
 fn nothing_is_written_before_the_commit_and_all_of_it_reads_as_if() {
-    let (folder, mut root) = tree(&[("etc/a", 0o640, "old\n"), ("etc/gone/x/y", 0o644, "1"), ("etc/here", 0, "-> a")]);
+    let (folder, mut root) = tree(&[
+        ("etc/a", 0o644, "old\n"),
+        ("etc/hidden", 0o640, "HIDDEN\n"),
+        ("etc/gone/x/y", 0o644, "1"),
+        ("etc/here", 0, "-> a"),
+    ]);
     let before = listing(folder.path());
     root.write("/etc/here", b"new\n", &How::say("renamed")).unwrap();
     root.write("/etc/deep/er/file", b"1\n", &How::default()).unwrap();
     root.link("/etc/link", "deep/er/file", "linked").unwrap();
+    root.remove("/etc/hidden", "removed").unwrap();
     root.remove("/etc/gone", "removed").unwrap();
     root.write("/etc/key", b"PRIVATE\n", &How { secret: true, mode: Some(0o600), ..How::default() }).unwrap();
     assert_eq!(root.text("/etc/a").unwrap().as_deref(), Some("new\n"));
@@ -115,6 +121,7 @@ fn nothing_is_written_before_the_commit_and_all_of_it_reads_as_if() {
     ] {
         assert!(diff.contains(part), "{part} in {diff}");
     }
+    assert!(!diff.contains("HIDDEN") && diff.contains("a file goes, not shown"), "{diff}");
     assert!(!diff.contains("PRIVATE") && diff.contains("not shown"), "{diff}");
     assert_eq!(listing(folder.path()), before);
 
@@ -122,12 +129,21 @@ fn nothing_is_written_before_the_commit_and_all_of_it_reads_as_if() {
     let what: Vec<&str> = changes.iter().map(|change| change.what.as_str()).collect();
     assert_eq!(
         what,
-        ["/etc/a", "/etc/deep", "/etc/deep/er", "/etc/deep/er/file", "/etc/link", "/etc/gone", "/etc/key"]
+        [
+            "/etc/a",
+            "/etc/deep",
+            "/etc/deep/er",
+            "/etc/deep/er/file",
+            "/etc/link",
+            "/etc/hidden",
+            "/etc/gone",
+            "/etc/key"
+        ]
     );
     assert_eq!(changes[0].how, "renamed");
     assert_eq!(read(folder.path(), "etc/a"), "new\n");
     let mode = |path: &str| std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("etc/a"), mode("etc/key"), mode("etc/deep/er/file")), (0o640, 0o600, 0o644));
+    assert_eq!((mode("etc/a"), mode("etc/key"), mode("etc/deep/er/file")), (0o644, 0o600, 0o644));
     assert!(!folder.path().join("etc/gone").exists());
     assert!(listing(folder.path()).iter().all(|(path, _)| !path.to_string_lossy().contains("ramet")));
 }
@@ -155,6 +171,19 @@ fn a_folder_that_goes_and_comes_again_holds_only_what_is_new() {
     root.commit().unwrap();
     let names: Vec<_> = listing(folder.path()).into_iter().map(|(path, _)| path).collect();
     assert_eq!(names, ["var", "var/cloud", "var/cloud/seed", "var/cloud/seed/new"].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn refuses_a_file_in_the_place_of_a_folder_that_goes() {
+    let (folder, mut root) = tree(&[("etc/a/b", 0o644, "1")]);
+    root.remove("/etc/a", "removed").unwrap();
+    assert!(matches!(root.write("/etc/a", b"file", &How::default()), Err(RootError::Kind { .. })));
+    assert!(matches!(root.link("/etc/a", "x", ""), Err(RootError::Kind { .. })));
+    root.commit().unwrap();
+    assert!(!folder.path().join("etc/a").exists());
+    root.write("/etc/a", b"file", &How::default()).unwrap();
+    root.commit().unwrap();
+    assert_eq!(read(folder.path(), "etc/a"), "file");
 }
 
 #[test]

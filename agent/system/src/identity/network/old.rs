@@ -87,7 +87,7 @@ fn scripts(
             && name != "ifcfg-lo"
             && text.lines().any(|line| {
                 let key = line.trim().split('=').next().unwrap_or_default();
-                keys.iter().any(|wanted| key.strip_prefix(wanted).is_some_and(|rest| is_index(rest)))
+                keys.iter().any(|wanted| key.strip_prefix(wanted).is_some_and(is_index))
             })
     })?;
     for name in names.iter().filter_map(|name| name.strip_prefix("ifcfg-")) {
