@@ -8,10 +8,10 @@ use crate::disk::source::{FileSource, ReadAt};
 use crate::partition::{self, PartitionError};
 use crate::uuid::{self, FileBytes, MediumBytes, Seed, UuidError, WriteAt};
 use crate::write::{Medium, MediumView};
-use ramet_system::assemble::{AssembleError, Assembled, assemble};
+use ramet_system::assemble::{AssembleError, Assembled, Volumes as _, assemble};
 use ramet_system::first_boot::{self, FirstBootError};
 use ramet_system::identity::{self, IdentityError};
-use ramet_system::refer;
+use ramet_system::refer::{self, Blocker};
 use ramet_system::root::RootError;
 use ramet_wire::Table;
 use ramet_wire::adapt::{Adapt, Adapted, Change};
@@ -24,6 +24,9 @@ use std::sync::Arc;
 
 /// The arguments of the program in a clone.
 const CALL: &[&str] = &["first-boot", "--conf", first_boot::ORDER];
+
+/// What a system starts from.
+const STARTS: [&str; 4] = ["/boot", "/efi", "/etc", "/usr"];
 
 /// A disk that holds its part of an image.
 #[derive(Clone, Copy)]
@@ -183,7 +186,10 @@ fn renew(images: &[DiskImage], disks: &[Held<'_>]) -> Result<uuid::Plan, SystemE
         let renamed = plan.renamed();
         let blocked = within(|space| -> Result<_, SystemError> {
             let tree = assemble(&volumes, &space.folder()?, true)?;
-            let blocked = refer::blockers(&tree.root, &renamed).map_err(SystemError::Refer);
+            let blocked = match unseen(&tree, &volumes) {
+                None => refer::blockers(&tree.root, &renamed).map_err(SystemError::Refer),
+                Some(why) => Ok(plan.ids.iter().map(|id| Blocker { old: id.old.clone(), why: why.clone() }).collect()),
+            };
             tree.finish()?;
             blocked
         })??;
@@ -201,6 +207,18 @@ fn renew(images: &[DiskImage], disks: &[Held<'_>]) -> Result<uuid::Plan, SystemE
         Ok(plan)
     };
     with(&tables(disks)?)
+}
+
+/// Where ids may be named and nobody can look: a clone that does not boot is worse than an equal UUID.
+fn unseen(tree: &Assembled, volumes: &DiskVolumes) -> Option<String> {
+    let mut all = volumes.list().iter().enumerate();
+    let esp = all.find(|(index, volume)| volume.esp && !tree.volumes().contains(index));
+    let left = tree.left.iter().find(|left| STARTS.iter().any(|top| left.path.starts_with(top)));
+    match (left, esp) {
+        (Some(left), _) => Some(format!("{} could not be looked into: {}", left.path.display(), left.reason)),
+        (None, Some((_, esp))) => Some(format!("the loaders on {} could not be looked into", esp.name)),
+        (None, None) => None,
+    }
 }
 
 /// Runs `change` on the system of `disks`, mounted in a namespace of its own; everything is on the disks afterwards.
