@@ -11,7 +11,7 @@ use crate::write::{Medium, MediumView};
 use ramet_system::assemble::{AssembleError, Assembled, Volumes as _, assemble};
 use ramet_system::first_boot::{self, FirstBootError};
 use ramet_system::identity::{self, IdentityError};
-use ramet_system::refer::{self, Blocker};
+use ramet_system::refer::{self, Blocker, Renamed};
 use ramet_system::root::RootError;
 use ramet_wire::Table;
 use ramet_wire::adapt::{Adapt, Adapted, Change};
@@ -81,6 +81,9 @@ pub enum SystemError {
     /// The last files.
     #[error("writing its files")]
     Commit(#[source] RootError),
+    /// For new ids.
+    #[error("making new UUIDs: the kernel gives no random numbers")]
+    Random,
     /// This program, which the clone shall run.
     #[error("reading the agent's own program")]
     Program(#[source] io::Error),
@@ -110,42 +113,59 @@ pub fn concerns(adapt: &Adapt) -> bool {
 }
 
 /// Does what `adapt` orders of the system on `disks`. `run` names this restore.
-#[must_use]
-pub fn settle(manifest: &Manifest, disks: &[Held<'_>], adapt: &Adapt, run: &str) -> Settled {
+///
+/// # Errors
+/// [`SystemError`] when the disks have new ids and their files do not name them: the clone may not boot. Everything else
+/// that fails leaves a whole copy, and [`Adapted::without`] says why.
+pub fn settle(
+    manifest: &Manifest,
+    disks: &[Held<'_>],
+    adapt: &Adapt,
+    run: &str,
+) -> Result<Settled, SystemError> {
     let mut settled = Settled { adapted: Adapted::default(), manifest: manifest.clone() };
-    if !concerns(adapt) {
-        return settled;
-    }
-    match work(disks, adapt, run, &mut settled) {
-        Ok(()) => settled.adapted.identity = adapt.identity.is_some(),
-        Err(error) => settled.adapted.without = Some(crate::say::chain(&error)),
-    }
-    settled
-}
-
-fn work(disks: &[Held<'_>], adapt: &Adapt, run: &str, settled: &mut Settled) -> Result<(), SystemError> {
     if adapt.new_uuids {
-        let plan = renew(&settled.manifest.disks, disks)?;
-        settled.adapted.changes.extend(plan.changes());
-        settled.manifest = plan.manifest(&settled.manifest);
-        disks.iter().for_each(|disk| disk.medium.announce());
-        on_system(disks, false, |tree| {
-            let left = refer::follow(&mut tree.root, &plan.renamed()).map_err(SystemError::Refer)?;
-            let mut changes = tree.root.commit().map_err(SystemError::Refer)?;
-            let names = |left: refer::Left| Change {
-                what: left.path,
-                how: format!("still names the old UUID of {}: look at it", left.names.join(", ")),
-            };
-            changes.extend(left.into_iter().map(names));
-            Ok(changes)
-        })
-        .map(|changes| settled.adapted.changes.extend(changes))?;
+        match rename(&manifest.disks, disks) {
+            Ok(plan) => follow(&plan?, disks, &mut settled)?,
+            Err(error) => settled.adapted.without = Some(crate::say::chain(&error)),
+        }
     }
     if adapt.identity.is_none() && adapt.first_boot.is_none() {
-        return Ok(());
+        return Ok(settled);
     }
+    match become_itself(disks, adapt, run) {
+        Ok(changes) => {
+            settled.adapted.changes.extend(changes);
+            settled.adapted.identity = adapt.identity.is_some();
+        }
+        Err(error) => settled.adapted.without = Some(crate::say::chain(&error)),
+    }
+    Ok(settled)
+}
+
+/// The files of the system name the ids that its disks have now.
+fn follow(plan: &uuid::Plan, disks: &[Held<'_>], settled: &mut Settled) -> Result<(), SystemError> {
+    disks.iter().for_each(|disk| disk.medium.announce());
+    let renamed = plan.renamed();
+    let changes = on_system(disks, false, Some(&renamed), |tree| {
+        let left = refer::follow(&mut tree.root, &renamed).map_err(SystemError::Refer)?;
+        let mut changes = tree.root.commit().map_err(SystemError::Refer)?;
+        let names = |left: refer::Left| Change {
+            what: left.path,
+            how: format!("still names the old UUID of {}: look at it", left.names.join(", ")),
+        };
+        changes.extend(left.into_iter().map(names));
+        Ok(changes)
+    })?;
+    settled.adapted.changes.extend(plan.changes());
+    settled.adapted.changes.extend(changes);
+    settled.manifest = plan.manifest(&settled.manifest);
+    Ok(())
+}
+
+fn become_itself(disks: &[Held<'_>], adapt: &Adapt, run: &str) -> Result<Vec<Change>, SystemError> {
     let program = adapt.first_boot.as_ref().map(|_| own_program()).transpose()?;
-    let changes = on_system(disks, false, |tree| {
+    on_system(disks, false, None, |tree| {
         let mut changes = Vec::new();
         if let Some(identity) = &adapt.identity {
             changes.extend(identity::apply(&mut tree.root, identity, run, false)?.changes);
@@ -155,9 +175,7 @@ fn work(disks: &[Held<'_>], adapt: &Adapt, run: &str, settled: &mut Settled) -> 
             changes.extend(tree.root.commit().map_err(SystemError::Commit)?);
         }
         Ok(changes)
-    })?;
-    settled.adapted.changes.extend(changes);
-    Ok(())
+    })
 }
 
 /// Gives the system on `disks` the identity `wanted`, or says what that would change.
@@ -170,43 +188,38 @@ pub fn identify(
     run: &str,
     dry_run: bool,
 ) -> Result<identity::Applied, SystemError> {
-    on_system(disks, dry_run, |tree| Ok(identity::apply(&mut tree.root, wanted, run, dry_run)?))
+    on_system(disks, dry_run, None, |tree| Ok(identity::apply(&mut tree.root, wanted, run, dry_run)?))
 }
 
-/// Plans new ids, leaves out those that something embedded holds on to, and writes the rest.
-fn renew(images: &[DiskImage], disks: &[Held<'_>]) -> Result<uuid::Plan, SystemError> {
-    let seed: [u8; 32] = ring::rand::generate(&ring::rand::SystemRandom::new())
-        .map_err(|_| SystemError::Program(io::Error::other("there are no random numbers")))?
-        .expose();
-    let with = |tables: &[Table]| -> Result<uuid::Plan, SystemError> {
-        let at = places(disks, tables)?;
-        let volumes = DiskVolumes::open(&at, false)?;
-        let logical: Vec<(String, &Path)> = volumes.logical().map(|(name, path)| (name.to_owned(), path)).collect();
-        let mut plan = uuid::plan(&named(images, disks)?, &opened(&logical)?, Seed::new(seed))?;
-        let renamed = plan.renamed();
-        let blocked = within(|space| -> Result<_, SystemError> {
-            let tree = assemble(&volumes, &space.folder()?, true)?;
-            let blocked = match unseen(&tree, &volumes) {
-                None => refer::blockers(&tree.root, &renamed).map_err(SystemError::Refer),
-                Some(why) => Ok(plan.ids.iter().map(|id| Blocker { old: id.old.clone(), why: why.clone() }).collect()),
-            };
-            tree.finish()?;
-            blocked
-        })??;
-        blocked.iter().for_each(|blocker| plan.keep(&blocker.old, &blocker.why));
-        let targets: Vec<MediumBytes<'_>> = disks.iter().map(|disk| MediumBytes(disk.medium)).collect();
-        let devices = logical.iter().map(|(name, path)| Ok((name, writable(path)?)));
-        let devices: Vec<(&String, FileBytes)> = devices.collect::<Result<_, SystemError>>()?;
-        let disk = disks.iter().zip(&targets);
-        let disk = disk.map(|(disk, bytes)| uuid::Device::Disk(disk.ordinal, bytes as &dyn WriteAt));
-        let volume = devices.iter().map(|(name, bytes)| uuid::Device::Volume(name, bytes as &dyn WriteAt));
-        uuid::write(&plan, &disk.chain(volume).collect::<Vec<_>>())?;
-        drop(devices);
-        volumes.finish()?;
-        flush(disks)?;
-        Ok(plan)
-    };
-    with(&tables(disks)?)
+/// Plans new ids, leaves out those that something embedded holds on to, and writes the rest. The outer error has written
+/// nothing.
+fn rename(images: &[DiskImage], disks: &[Held<'_>]) -> Result<Result<uuid::Plan, SystemError>, SystemError> {
+    let seed = ring::rand::generate::<[u8; 32]>(&ring::rand::SystemRandom::new()).map_err(|_| SystemError::Random)?;
+    let tables = tables(disks)?;
+    let volumes = DiskVolumes::open(&places(disks, &tables)?, false)?;
+    let logical: Vec<(String, &Path)> = volumes.logical().map(|(name, path)| (name.to_owned(), path)).collect();
+    let mut plan = uuid::plan(&named(images, disks)?, &opened(&logical)?, Seed::new(seed.expose()))?;
+    let renamed = plan.renamed();
+    let blocked = within(|space| -> Result<_, SystemError> {
+        let tree = assemble(&volumes, &space.folder()?, true)?;
+        let blocked = match unseen(&tree, &volumes) {
+            None => refer::blockers(&tree.root, &renamed).map_err(SystemError::Refer),
+            Some(why) => Ok(plan.ids.iter().map(|id| Blocker { old: id.old.clone(), why: why.clone() }).collect()),
+        };
+        tree.finish()?;
+        blocked
+    })??;
+    blocked.iter().for_each(|blocker| plan.keep(&blocker.old, &blocker.why));
+    let targets: Vec<MediumBytes<'_>> = disks.iter().map(|disk| MediumBytes(disk.medium)).collect();
+    let devices = logical.iter().map(|(name, path)| Ok((name.as_str(), writable(path)?)));
+    let devices: Vec<(&str, FileBytes)> = devices.collect::<Result<_, SystemError>>()?;
+    let disk = disks.iter().zip(&targets);
+    let disk = disk.map(|(disk, bytes)| uuid::Device::Disk(disk.ordinal, bytes as &dyn WriteAt));
+    let volume = devices.iter().map(|(name, bytes)| uuid::Device::Volume(name, bytes as &dyn WriteAt));
+    let written = uuid::write(&plan, &disk.chain(volume).collect::<Vec<_>>()).map_err(SystemError::from);
+    drop(devices);
+    let flushed = volumes.finish().map_err(SystemError::from).and_then(|()| flush(disks));
+    Ok(written.and(flushed).map(|()| plan))
 }
 
 /// Where ids may be named and nobody can look: a clone that does not boot is worse than an equal UUID.
@@ -221,14 +234,19 @@ fn unseen(tree: &Assembled, volumes: &DiskVolumes) -> Option<String> {
     }
 }
 
-/// Runs `change` on the system of `disks`, mounted in a namespace of its own; everything is on the disks afterwards.
+/// Runs `change` on the system of `disks`, mounted in a namespace of its own; everything is on the disks afterwards. With
+/// `renamed` it still names its volumes by old ids.
 fn on_system<T: Send>(
     disks: &[Held<'_>],
     read_only: bool,
+    renamed: Option<&Renamed>,
     change: impl FnOnce(&mut Assembled) -> Result<T, SystemError> + Send,
 ) -> Result<T, SystemError> {
     let tables = tables(disks)?;
-    let volumes = DiskVolumes::open(&places(disks, &tables)?, read_only)?;
+    let mut volumes = DiskVolumes::open(&places(disks, &tables)?, read_only)?;
+    if let Some(renamed) = renamed {
+        volumes.put_back(renamed);
+    }
     let done = within(|space| {
         let mut tree = assemble(&volumes, &space.folder()?, read_only)?;
         let done = change(&mut tree);

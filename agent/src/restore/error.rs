@@ -6,6 +6,7 @@
 use crate::adapt::before::RefusedAdapt;
 use crate::adapt::shrink::ResizeError;
 use crate::adapt::size::RefusedSize;
+use crate::adapt::system::SystemError;
 use crate::disk;
 use crate::memory::TooLittle;
 use crate::partition::PartitionError;
@@ -273,6 +274,9 @@ pub enum Failed {
     /// The receipt does not say what it should: a mistake in this program.
     #[error("the disks are written, but the receipt does not prove the image")]
     Unproven(#[source] ReceiptError),
+    /// New ids without the files that name them.
+    #[error("the disks have new UUIDs that their files may not name, and may not boot; run the same restore again")]
+    Renamed(#[source] SystemError),
     /// The receipt can not be written down.
     #[error("the disks are written; writing the receipt as JSON")]
     Json(#[source] serde_json::Error),

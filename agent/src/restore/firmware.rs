@@ -3,14 +3,14 @@
 //! In: the manifest, what is restored, the firmware of this machine. Out: a warning, or nothing.
 //! Promise: a warning only, never a refusal: the disk may move to another machine.
 
-use super::Request;
+use super::{Ready, Request};
+use crate::adapt::size::Resized;
+use crate::nvram::Added;
+use crate::partition::{BIOS_BOOT, EFI_SYSTEM as ESP};
+use crate::say::chain;
 use ramet_wire::manifest::{DiskImage, Manifest};
+use ramet_wire::receipt::Proof;
 use ramet_wire::{Table, TableKind};
-
-/// EFI system partition, as GPT and as MBR type.
-const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
-/// Where GRUB's core lies on a GPT disk that a BIOS starts.
-const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
 
 /// How a machine starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,30 @@ fn judge(tables: &[&Table], from: Option<&str>, here: Firmware) -> Option<String
                 .to_owned(),
         ),
         _ => None,
+    }
+}
+
+/// Tells the firmware of a whole image where its loader is, when it would not find it by itself. A note for the receipt, and
+/// a warning with the next step when the firmware refuses.
+pub(super) fn entry(ready: &Ready<'_>, manifest: &Manifest, request: &Request) -> (Option<String>, Option<String>) {
+    // An image file is started by another machine than this one.
+    let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
+    let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
+    let Some(nvram) = wanted else { return (None, None) };
+    if ready.resized.iter().flatten().any(Resized::moves_loader) {
+        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
+        return (None, Some(text.to_owned()));
+    }
+    match nvram.add(manifest) {
+        Ok(Added::Needless(_)) => (None, None),
+        Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
+        Ok(Added::New { name, label, path }) => {
+            (Some(format!("added {name} \"{label}\" to the firmware's entries: it starts {path}")), None)
+        }
+        Err(error) => {
+            let next = "choose the loader in the firmware's setup, or copy it to \\EFI\\BOOT\\BOOTX64.EFI";
+            (None, Some(format!("{}; the machine may not start from this disk: {next}", chain(&error))))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The disks hold the image; their system becomes what was ordered.
 //!
 //! In: disks that are written, proven and sealed. Out: what was changed, for the receipt.
-//! Promise: what fails here is in the receipt, and the disks hold a whole copy.
+//! Promise: what fails here is in the receipt, and the disks hold a whole copy; but for new UUIDs that files do not name.
 
-use super::{Ready, Request, Watch};
+use super::{Failed, Ready, Request, Watch};
 use crate::adapt::system::{self, Held, Settled};
 use crate::transfer::Downstream;
 use ramet_wire::adapt::Change;
@@ -18,7 +18,7 @@ pub(super) fn settle_all(
     request: &Request,
     watch: &dyn Watch,
     grown: Vec<Change>,
-) -> Settled {
+) -> Result<Settled, Box<Failed>> {
     if system::concerns(&request.adapt) {
         watch.step(ADAPTING);
         door.progress(ADAPTING, 0, 0);
@@ -27,7 +27,8 @@ pub(super) fn settle_all(
     let disks: Vec<Held<'_>> = disks.collect();
     // A run at a server has a name; one by hand gets one that nobody else has.
     let run = door.run().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let mut settled = system::settle(&ready.manifest, &disks, &request.adapt, &run);
+    let mut settled =
+        system::settle(&ready.manifest, &disks, &request.adapt, &run).map_err(|error| Box::new(Failed::Renamed(error)))?;
     settled.adapted.changes.splice(0..0, grown);
-    settled
+    Ok(settled)
 }

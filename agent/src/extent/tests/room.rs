@@ -26,10 +26,13 @@ fn open(path: &Path) -> FileSource {
     FileSource::new(File::open(path).unwrap(), fs::metadata(path).unwrap().len())
 }
 
+/// MiB, arguments of mke2fs, files of how many bytes.
+type Case<'a> = (u64, &'a [&'a str], &'a [(usize, usize)]);
+
 #[test]
 fn resize2fs_never_needs_more_than_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(u64, &[&str], &[(usize, usize)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (800, &["-t", "ext4"], &[(30, 1 << 20)]),
         (800, &["-t", "ext4", "-b", "1024"], &[(30, 1 << 20), (500, 3000)]),
         (600, &["-t", "ext3"], &[(100, 100_000)]),
