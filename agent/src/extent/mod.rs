@@ -37,7 +37,7 @@ pub(crate) use tests::striped_rig;
 pub use btrfs::room as btrfs_room;
 pub use error::ExtentError;
 pub use ext::room as ext_room;
-pub use fat::efi_loaders;
+pub use fat::{efi_file, efi_loaders};
 pub use lvm::{Growth, LogicalVolume, VolumeStretch, growth, growth_of, volumes_of};
 pub use map::{
     Content, Extent, ExtentKind, Inside, Map, Others, doubt_beside_hibernation, map, map_beside, map_typed, others,

@@ -81,6 +81,15 @@ fn read(root: &Root, place: &Where, release: &str) -> Result<Aboard, String> {
     }
 }
 
+/// Paths of the modules of kernel `release` in the initramfs `bytes`, relative to `/lib/modules/RELEASE`.
+///
+/// # Errors
+/// A sentence: why it cannot be read.
+pub fn modules_in(bytes: &[u8], release: &str) -> Result<Vec<String>, String> {
+    let aboard = initramfs::read(bytes, release).map_err(|error| error.to_string())?;
+    Ok(aboard.modules.into_iter().collect())
+}
+
 /// The tables in the first folder that has any; what cannot be read is as if it were not there.
 fn tables(root: &Root, release: &str) -> Tables {
     let mut tables = Tables::default();
