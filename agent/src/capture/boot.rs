@@ -135,6 +135,3 @@ fn without_loops(text: &str) -> String {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests;

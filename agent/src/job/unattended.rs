@@ -140,7 +140,7 @@ fn from_medium(settings: &Settings, here: &Here) -> Result<Done, Stop> {
         disks: Which::Choice(settings.disk.clone()),
         blank_only: false,
         adapt: Adapt::default(),
-        ignore_boot_check: false,
+        ignore_boot_check: settings.ignore_boot_check,
         timeouts: settings.timeouts,
     };
     let words = runs::restore(&order, here, &Lines::new(here, true))?;
@@ -291,7 +291,7 @@ fn carry_out(
                 blank_only,
                 adapt,
                 // The server judged its plan, or was told not to.
-                ignore_boot_check: work.job.is_some(),
+                ignore_boot_check: work.job.is_some() || settings.ignore_boot_check,
                 timeouts,
             };
             runs::restore(&order, here, &lines)

@@ -197,7 +197,9 @@ pub enum Refused {
         found: String,
     },
     /// It would not boot.
-    #[error("{image} would not boot here: {reasons}; --ignore boot-check restores it all the same")]
+    #[error(
+        "{image} would not boot here: {reasons}; --ignore boot-check (clone.ignore=boot-check) restores it all the same"
+    )]
     Boot {
         /// Which image.
         image: ImageRef,
