@@ -37,7 +37,7 @@ fn disk(kind: &str, dirty: bool) -> Image {
     let limit = size - START;
     let script = format!(
         "set -e; L=$(losetup -f --show -o {START} --sizelimit {limit} $1); trap 'umount $2 2>/dev/null || true; losetup -d $L' EXIT
-         mkfs.{kind} -q -L root $L; mount $L $2; cd $2; {TREE} sync
+         mkfs.{kind} -q -L root $L; mount $L $2; cd $2; {TREE} cd /; umount $2; mount $L $2; cd $2
          {} cd /; {}",
         if dirty { "for n in $(seq 20); do echo $n >etc/file$n; sync -d etc/file$n; done;" } else { "" },
         // Copied past the mount: what is in the journal stays there.
