@@ -7,6 +7,7 @@
 mod boot;
 mod choose;
 mod error;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +25,13 @@ use crate::write::{
 };
 use choose::pair_up;
 use error::{at_map, at_size, at_survey, before};
-use ramet_wire::adapt::{Adapt, Adapted, Change};
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::ImageState;
 use ramet_wire::boot::{Answer, Verdict};
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
 use ramet_wire::{ImageId, ImageRef};
+use sizes::{grow_all, stages};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -310,26 +312,6 @@ fn execute(
     })
 }
 
-/// Memory for what does not fit onto each disk yet.
-fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Failed> {
-    let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
-        let disk = || opened.medium.name().to_owned();
-        Stage::open(resized.as_ref(), &*opened.medium).map_err(|source| Failed::Overflow { disk: disk(), source })
-    };
-    ready.disks.iter().zip(&ready.resized).map(stage).collect()
-}
-
-/// The disks are whole: what shall be larger grows.
-fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
-    let mut changes = Vec::new();
-    for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
-        let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
-        let disk = || opened.medium.name().to_owned();
-        changes.extend(grown.map_err(|source| Failed::Growing { disk: disk(), source })?);
-    }
-    Ok(changes)
-}
-
 /// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
 fn write_all(
     passes: &mut [Pass<'_>],
@@ -366,6 +348,10 @@ fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Opti
     let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
     let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
     let Some(nvram) = wanted else { return (None, None) };
+    if ready.resized.iter().flatten().any(Resized::moves_loader) {
+        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
+        return (None, Some(text.to_owned()));
+    }
     match nvram.add(&ready.manifest) {
         Ok(Added::Needless(_)) => (None, None),
         Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
