@@ -4,9 +4,10 @@
 //! Promise: a refusal has written no byte, and the types say so: after `prepare` there is only success or failure. There is
 //! no success without a receipt.
 
+mod boot;
 mod choose;
 mod error;
-mod firmware;
+mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +25,13 @@ use crate::write::{
 };
 use choose::pair_up;
 use error::{at_map, at_size, at_survey, before};
-use ramet_wire::adapt::{Adapt, Adapted, Change};
+use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::ImageState;
+use ramet_wire::boot::{Answer, Verdict};
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
 use ramet_wire::{ImageId, ImageRef};
+use sizes::{grow_all, stages};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +59,8 @@ pub struct Request {
     pub blank_only: bool,
     /// Restores RAID and LDM metadata at the disk's end also onto a disk of another size.
     pub force_size: bool,
+    /// Restores also where the image is known not to boot.
+    pub ignore_boot_check: bool,
     /// The firmware's variables, where an entry for the image may be added.
     pub nvram: Option<Nvram>,
     /// What the destination becomes beyond the copy.
@@ -179,6 +184,10 @@ fn prepare<'a>(
     let pairs = pair_up(&manifest, request)?;
     let opened = open(&pairs)?;
     choose::check(&manifest, &opened, request)?;
+    let boot = boot::verdict(&manifest, request, &opened);
+    if let Some(Verdict { answer: Answer::No, reasons }) = boot.as_ref().filter(|_| !request.ignore_boot_check) {
+        return Err(Refused::Boot { image: request.image.clone(), reasons: reasons.join("; ") }.into());
+    }
     let mut segments = Segments::new(door, fetched).map_err(|error| before("starting", error))?;
     let chunks = Chunks::new(door, fetched).map_err(|error| before("starting", error))?;
     let (mut disks, mut plans, mut all_resized) = (Vec::new(), Vec::new(), Vec::new());
@@ -222,7 +231,7 @@ fn prepare<'a>(
         origin: origin.clone(),
         inconsistent: manifest.inconsistent,
         warnings: manifest.warnings.clone(),
-        boot: firmware::mismatch(&manifest, request, firmware::of_this_machine()),
+        boot,
         proof,
         disks: plans,
     };
@@ -303,26 +312,6 @@ fn execute(
     })
 }
 
-/// Memory for what does not fit onto each disk yet.
-fn stages(ready: &Ready<'_>) -> Result<Vec<Stage>, Failed> {
-    let stage = |((opened, _), resized): (&(Opened, DiskMap), &Option<Resized>)| {
-        let disk = || opened.medium.name().to_owned();
-        Stage::open(resized.as_ref(), &*opened.medium).map_err(|source| Failed::Overflow { disk: disk(), source })
-    };
-    ready.disks.iter().zip(&ready.resized).map(stage).collect()
-}
-
-/// The disks are whole: what shall be larger grows.
-fn grow_all(ready: &Ready<'_>) -> Result<Vec<Change>, Failed> {
-    let mut changes = Vec::new();
-    for ((opened, _), resized) in ready.disks.iter().zip(&ready.resized) {
-        let grown = resized.as_ref().map_or(Ok(Vec::new()), |resized| resized.grow(&*opened.medium));
-        let disk = || opened.medium.name().to_owned();
-        changes.extend(grown.map_err(|source| Failed::Growing { disk: disk(), source })?);
-    }
-    Ok(changes)
-}
-
 /// Disk after disk up to its table, with what must shrink before it; then, when all are read back, the sector of each that makes it whole.
 fn write_all(
     passes: &mut [Pass<'_>],
@@ -359,6 +348,10 @@ fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Opti
     let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
     let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
     let Some(nvram) = wanted else { return (None, None) };
+    if ready.resized.iter().flatten().any(Resized::moves_loader) {
+        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
+        return (None, Some(text.to_owned()));
+    }
     match nvram.add(&ready.manifest) {
         Ok(Added::Needless(_)) => (None, None),
         Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),

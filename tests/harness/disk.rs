@@ -55,6 +55,8 @@ pub enum Fs<'a> {
     Ext(&'a [&'a str]),
     /// `mkfs.vfat -F` 12, 16 or 32.
     Fat(u32),
+    /// Another program with `-q`: `mkfs.xfs`, `mkfs.btrfs`.
+    By(&'a str),
     /// `mkswap`.
     Swap,
     /// Random bytes: nothing anybody knows.
@@ -205,6 +207,10 @@ impl Disk {
             Fs::Fat(bits) => {
                 let device = Loop::part_writable(self, part);
                 run("mkfs.vfat", &["-F", &bits.to_string(), "-n", "GENET", device.name()]);
+            }
+            Fs::By(program) => {
+                let device = Loop::part_writable(self, part);
+                run(program, &["-q", device.name()]);
             }
             Fs::Swap => {
                 let device = Loop::part_writable(self, part);

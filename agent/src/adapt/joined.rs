@@ -155,3 +155,70 @@ impl Medium for Joined<'_> {
         self.target.announce();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write::testing::{Ram, noise};
+    use std::sync::Arc;
+
+    const K: u64 = 4096;
+
+    fn rig() -> (Arc<Ram>, File, [Stretched; 2]) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(20 * K).unwrap();
+        let stretched = [
+            Stretched { whole: ByteRange::between(32 * K, 48 * K), kept: ByteRange::between(4 * K, 12 * K), rest: 0 },
+            Stretched {
+                whole: ByteRange::between(64 * K, 70 * K),
+                kept: ByteRange::between(13 * K, 14 * K),
+                rest: 12 * K,
+            },
+        ];
+        (Ram::new(vec![0; usize::try_from(16 * K).unwrap()]), file, stretched)
+    }
+
+    #[test]
+    fn each_byte_lies_where_its_part_does_and_is_read_back_from_there() {
+        let (ram, file, stretched) = rig();
+        let joined = Joined::new(&ram, &file, &stretched);
+        assert_eq!(joined.size(), 70 * K);
+        let bytes = noise(usize::try_from(16 * K).unwrap(), 5);
+        joined.write(&bytes, 32 * K, Via::Direct).unwrap();
+        let mut seen = vec![0; bytes.len()];
+        joined.read(&mut seen, 32 * K, Via::Direct).unwrap();
+        assert!(seen == bytes);
+        let at = |k: u64| usize::try_from(k * K).unwrap();
+        assert!(ram.content()[at(4)..at(12)] == bytes[..at(8)]);
+        let mut over = vec![0; at(8)];
+        file.read_exact_at(&mut over, 0).unwrap();
+        assert!(over == bytes[at(8)..]);
+        joined.write(&bytes[..at(2)], 64 * K, Via::Cached).unwrap();
+        assert!(ram.content()[at(13)..at(14)] == bytes[..at(1)]);
+        file.read_exact_at(&mut over[..at(1)], 12 * K).unwrap();
+        assert!(over[..at(1)] == bytes[at(1)..at(2)]);
+        // The disk's own addresses are its own.
+        joined.write(&bytes[..at(1)], 0, Via::Direct).unwrap();
+        assert!(ram.content()[..at(1)] == bytes[..at(1)]);
+        assert_eq!(ram.content()[at(12)..at(13)], vec![0; at(1)]);
+    }
+
+    #[test]
+    fn zeros_go_to_the_disk_as_it_likes_and_are_written_elsewhere() {
+        let (ram, file, stretched) = rig();
+        let joined = Joined::new(&ram, &file, &stretched);
+        assert!(joined.zero(ByteRange::between(33 * K, 40 * K)).unwrap());
+        assert!(!joined.zero(ByteRange::between(33 * K, 41 * K)).unwrap());
+        assert!(!joined.zero(ByteRange::between(45 * K, 46 * K)).unwrap());
+    }
+
+    #[test]
+    fn refuses_addresses_that_nobody_has() {
+        let (ram, file, stretched) = rig();
+        let joined = Joined::new(&ram, &file, &stretched);
+        for at in [15, 16, 31, 47, 50, 63, 69, 70] {
+            assert!(joined.write(&[0; 8192], at * K, Via::Cached).is_err(), "{at}");
+        }
+        assert!(ram.ops().is_empty());
+    }
+}

@@ -8,6 +8,9 @@ use ramet_wire::adapt::{LayoutPartition, PartSize, Size};
 use ramet_wire::{ByteRange, Entry, MIB, Table, TableKind};
 use std::collections::BTreeMap;
 
+/// The type of a BIOS boot partition: GRUB's core image in it knows its own place by sectors of the disk.
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+
 /// What a partition holds, as far as its size is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
@@ -68,6 +71,15 @@ pub struct Step {
     pub old: ByteRange,
     /// Where it will be.
     pub new: ByteRange,
+}
+
+/// Where everything comes to lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arranged {
+    /// All entries of the new table.
+    pub entries: Vec<Entry>,
+    /// The partitions that change.
+    pub steps: Vec<Step>,
 }
 
 /// Why a wish can not be fulfilled. Nothing was written.
@@ -139,6 +151,18 @@ pub enum RefusedLayout {
         number: u32,
         /// Its start.
         start: u64,
+    },
+    /// A boot loader that finds itself by its sectors.
+    #[error(
+        "partition {number} would move from byte {old} to byte {new}, but GRUB finds its own core image there by sectors"
+    )]
+    Loader {
+        /// The number.
+        number: u32,
+        /// Its start.
+        old: u64,
+        /// Where it would start.
+        new: u64,
     },
     /// A machine that sleeps.
     #[error("partition {0} holds a hibernated machine, which knows its file systems by their old size; wake it first")]
@@ -227,11 +251,7 @@ impl Frame<'_> {
 ///
 /// # Errors
 /// [`RefusedLayout`].
-pub fn arrange(
-    frame: &Frame<'_>,
-    abilities: &[Ability],
-    size: &Size,
-) -> Result<Option<(Vec<Entry>, Vec<Step>)>, RefusedLayout> {
+pub fn arrange(frame: &Frame<'_>, abilities: &[Ability], size: &Size) -> Result<Option<Arranged>, RefusedLayout> {
     let sizes = match size {
         Size::Keep => return Ok(None),
         Size::Fill => fill(frame, abilities)?,
@@ -259,6 +279,10 @@ pub fn arrange(
         if old.start() < MIB && (entry.range.start() != old.start() || entry.range.len() < old.len()) {
             return Err(RefusedLayout::Head { number: entry.number, start: old.start() });
         }
+        if entry.r#type == BIOS_BOOT && entry.range.start() != old.start() {
+            let (old, new) = (old.start(), entry.range.start());
+            return Err(RefusedLayout::Loader { number: entry.number, old, new });
+        }
         let inside = ability.map_or(Inside::Other, |ability| ability.inside);
         steps.push(Step { number: entry.number, inside, old, new: entry.range });
     }
@@ -268,7 +292,7 @@ pub fn arrange(
     if let Some(asleep) = abilities.iter().find(|ability| ability.kind == "swap (hibernated)") {
         return Err(RefusedLayout::Hibernated(asleep.number));
     }
-    Ok(Some((placed, steps)))
+    Ok(Some(Arranged { entries: placed, steps }))
 }
 
 /// A disk without a table is its own partition 0.
@@ -276,7 +300,7 @@ fn whole_disk(
     frame: &Frame<'_>,
     abilities: &[Ability],
     sizes: &BTreeMap<u32, u64>,
-) -> Result<Option<(Vec<Entry>, Vec<Step>)>, RefusedLayout> {
+) -> Result<Option<Arranged>, RefusedLayout> {
     let (Some(new), Some(ability)) = (sizes.get(&0), abilities.first()) else { return Ok(None) };
     let (old, new) = (frame.image_size, (*new).min(frame.limit()));
     if new == old {
@@ -287,7 +311,7 @@ fn whole_disk(
         return Err(RefusedLayout::Head { number: 0, start: 0 });
     }
     let (old, new) = (ByteRange::between(0, old), ByteRange::between(0, new));
-    Ok(Some((Vec::new(), vec![Step { number: 0, inside: ability.inside, old, new }])))
+    Ok(Some(Arranged { entries: Vec::new(), steps: vec![Step { number: 0, inside: ability.inside, old, new }] }))
 }
 
 /// The partition may go from `old` to `new` bytes.

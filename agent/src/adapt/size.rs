@@ -7,10 +7,11 @@
 use super::ability::{abilities, heads};
 use super::grow::{follow_move, grow};
 use super::joined::{Joined, Stretched};
-use super::layout::{Ability, Frame, Inside, RefusedLayout, Step, arrange};
+use super::layout::{Ability, Arranged, Frame, Inside, RefusedLayout, Step, arrange};
 use super::overflow::Overflow;
 use super::shrink::{ResizeError, Shrink, shrink};
 use super::swap;
+use crate::attach::is_esp;
 use crate::memory::{self, TooLittle};
 use crate::write::{Chunks, Medium, Placed, Segments, Survey, SurveyError, WriteError, view_of};
 use ramet_wire::adapt::{Change, Size};
@@ -139,7 +140,7 @@ pub fn lay_out(
     let (ordinal, sector) = (image.ordinal, image.logical_sector);
     let frame = Frame { ordinal, table: &image.table, image_size: image.size, size: target, sector };
     let arranged = arrange(&frame, abilities, size).map_err(|source| RefusedSize::Arrange { size: target, source })?;
-    let Some((entries, steps)) = arranged else { return Ok(None) };
+    let Some(Arranged { entries, steps }) = arranged else { return Ok(None) };
     let mut placed = Placed { entries, places: Vec::new() };
     let mut stretched = Vec::new();
     let (mut next, mut over_len) = (target.max(image.size).next_multiple_of(MIB) + MIB, 0);
@@ -202,6 +203,14 @@ impl Resized {
             return Ok(None);
         }
         Ok(Some(Overflow::new(self.over_len, sector)?))
+    }
+
+    /// An EFI system partition lies at another place than in the image.
+    #[must_use]
+    pub fn moves_loader(&self) -> bool {
+        let is_esp =
+            |number: u32| self.placed.entries.iter().any(|entry| entry.number == number && is_esp(&entry.r#type));
+        self.steps.iter().any(|step| step.old.start() != step.new.start() && is_esp(step.number))
     }
 
     /// What happens, line by line, for people.

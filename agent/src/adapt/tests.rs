@@ -1,6 +1,6 @@
 //! Layouts as tables: what becomes of which disk, and what is refused with which numbers.
 
-use super::layout::{Ability, Frame, Inside, RefusedLayout, Step, arrange};
+use super::layout::{Ability, Arranged, Frame, Inside, RefusedLayout, arrange};
 use ramet_wire::adapt::{Layout, Size};
 use ramet_wire::{ByteRange, Entry, MIB, Table, TableKind};
 
@@ -51,15 +51,15 @@ impl Case {
         Self { table: table(TableKind::Gpt, entries), able }
     }
 
-    fn on(&self, mib: u64, size: &Size) -> Result<Option<(Vec<Entry>, Vec<Step>)>, RefusedLayout> {
+    fn on(&self, mib: u64, size: &Size) -> Result<Option<Arranged>, RefusedLayout> {
         let (ordinal, image_size, sector) = (0, 800 * MIB, 512);
         arrange(&Frame { ordinal, table: &self.table, image_size, size: mib * MIB, sector }, &self.able, size)
     }
 
     /// Places in MiB, by number.
     fn places(&self, mib: u64, size: &Size) -> Vec<(u64, u64)> {
-        let (entries, _) = self.on(mib, size).unwrap().unwrap();
-        entries.iter().map(|entry| (entry.range.start() / MIB, entry.range.end() / MIB)).collect()
+        let arranged = self.on(mib, size).unwrap().unwrap();
+        arranged.entries.iter().map(|entry| (entry.range.start() / MIB, entry.range.end() / MIB)).collect()
     }
 }
 
@@ -124,7 +124,7 @@ fn logical_partitions_move_with_the_records_before_them() {
     let able = vec![able(1, "ext:50"), able(5, "ext:50"), able(6, "ext:50")];
     let case = Case { table: table(TableKind::Mbr, entries), able };
     assert_eq!(case.places(1600, &Size::Fill), [(1, 101), (101, 1600), (102, 400), (401, 1600)]);
-    let (entries, _) = case.on(600, &layout(&[(1, "50MiB"), (6, "rest")])).unwrap().unwrap();
+    let Arranged { entries, .. } = case.on(600, &layout(&[(1, "50MiB"), (6, "rest")])).unwrap().unwrap();
     let found: Vec<_> = entries.iter().map(|entry| (entry.range.start() / MIB, entry.ebr.map(|at| at / MIB))).collect();
     assert_eq!(found, [(1, None), (51, None), (52, Some(51)), (351, Some(350))]);
     assert_eq!(entries.iter().map(|entry| entry.range.end() / MIB).max(), Some(600));
@@ -143,12 +143,16 @@ fn refuses_what_does_not_fit_with_both_numbers() {
         (one("vfat"), 1600, layout(&[(2, "rest")]), "holds vfat"),
         (one("ext:50"), 600, layout(&[(2, "800MiB")]), "would end at byte 944766976"),
         (one("ext:50"), 600, layout(&[(3, "80MiB")]), "names partition 3 of disk 0"),
-        (one("swap (hibernated)"), 600, layout(&[(1, "rest")]), "vfat"),
+        (one("swap (hibernated)"), 600, layout(&[(1, "rest")]), "would end at byte 734003200"),
     ];
     for (case, mib, size, reason) in texts {
         let error = case.on(mib, &size).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}: {reason}");
     }
+    let mut loader = Case::gpt(&[(1, 700, "ext:100"), (700, 799, "unknown")]);
+    loader.table.entries[1].r#type = "21686148-6449-6e6f-744e-656564454649".to_owned();
+    let moved = RefusedLayout::Loader { number: 2, old: 700 * MIB, new: 1500 * MIB };
+    assert_eq!(loader.on(1600, &Size::Fill), Err(moved));
     let mut asleep = Case::gpt(&[(1, 700, "ext:100"), (700, 799, "swap (hibernated)")]);
     assert_eq!(asleep.on(1600, &Size::Fill), Err(RefusedLayout::Hibernated(2)));
     asleep.able[1].kind = "swap".to_owned();
@@ -162,7 +166,7 @@ fn refuses_what_does_not_fit_with_both_numbers() {
 #[test]
 fn a_disk_without_a_table_grows_and_does_not_shrink() {
     let case = Case { table: table(TableKind::None, Vec::new()), able: vec![able(0, "ext:100")] };
-    let (entries, steps) = case.on(1600, &Size::Fill).unwrap().unwrap();
+    let Arranged { entries, steps } = case.on(1600, &Size::Fill).unwrap().unwrap();
     assert!(entries.is_empty() && steps.len() == 1 && steps[0].new.end() == 1600 * MIB);
     assert_eq!(case.on(600, &Size::Fill), Err(RefusedLayout::Head { number: 0, start: 0 }));
 }

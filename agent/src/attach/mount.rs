@@ -90,7 +90,10 @@ impl Mount {
         let root = self.root()?;
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
-            let _ = sender.send(nix::unistd::syncfs(&root));
+            let synced = nix::unistd::syncfs(&root);
+            // Closed before anybody unmounts.
+            drop(root);
+            let _ = sender.send(synced);
         });
         match receiver.recv_timeout(limit) {
             Ok(synced) => synced.map_err(|errno| AttachError::io(format!("syncing {}", self.place.display()), errno)),

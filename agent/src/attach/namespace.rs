@@ -24,11 +24,19 @@ impl Namespace {
     /// # Errors
     /// [`AttachError`].
     pub fn mount(&self, device: &Path, kind: &str, read_only: bool, more: &str) -> Result<Mount, AttachError> {
+        Mount::new(device, kind, &self.folder()?, read_only, more)
+    }
+
+    /// A new empty folder, which is gone with the namespace.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn folder(&self) -> Result<PathBuf, AttachError> {
         let number = self.next.replace(self.next.get() + 1);
         let place = self.base.join(number.to_string());
         std::fs::create_dir(&place)
             .map_err(|source| AttachError::io(format!("making folder {}", place.display()), source))?;
-        Mount::new(device, kind, &place, read_only, more)
+        Ok(place)
     }
 }
 

@@ -36,6 +36,12 @@ pub struct DiskAt<'a> {
     pub table: &'a Table,
 }
 
+/// A partition of this type is an EFI system partition.
+#[must_use]
+pub fn is_esp(partition_type: &str) -> bool {
+    ESP.contains(&partition_type)
+}
+
 /// The volumes of some disks.
 #[derive(Debug)]
 pub struct DiskVolumes {
@@ -166,7 +172,7 @@ fn volume(name: String, content: Content, entry: Option<&Entry>, table: &Table) 
         partuuid,
         partlabel: entry.and_then(|entry| entry.name.clone()),
         number: Some(number),
-        esp: entry.is_some_and(|entry| ESP.contains(&entry.r#type.as_str())),
+        esp: entry.is_some_and(|entry| is_esp(&entry.r#type)),
         ..of_content(name, content)
     }
 }

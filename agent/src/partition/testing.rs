@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A disk-image file in a folder of its own.
+#[derive(Debug)]
 pub(crate) struct Image {
     _folder: tempfile::TempDir,
     pub path: PathBuf,

@@ -4,6 +4,7 @@ mod damage;
 mod gpt;
 mod mbr;
 mod old;
+mod places;
 
 use super::*;
 use crate::disk::source::{ReadAt, Window};

@@ -6,6 +6,7 @@
 
 use super::held::{Credit, Held, merge, subtract};
 use super::place::{Placed, check_pieces, empty, ends, places, view_records};
+pub use super::refused::RefusedMap;
 use super::segments::Survey;
 use super::view::{Chunks, GapView};
 use crate::partition::{self, PartitionError};
@@ -87,42 +88,6 @@ pub enum Mode {
     Whole,
     /// Some partitions, by number; the target's own table stays.
     Partitions(Vec<u32>),
-}
-
-/// Why an image does not fit a target.
-#[derive(Debug, thiserror::Error)]
-pub enum RefusedMap {
-    /// The table: unreadable, not the one the manifest describes, or not for this size.
-    #[error("rehearsing the partition table for {size} bytes")]
-    Table {
-        /// The target's size.
-        size: u64,
-        /// Why.
-        source: PartitionError,
-    },
-    /// The store.
-    #[error("reading the image's tables and gaps")]
-    Fetch(#[from] FetchError),
-    /// A table piece outside the disk, or inside a partition.
-    #[error("the image's table has a piece at {} of {} bytes, which lies outside the disk or inside partition {number}", .range.start(), .range.len())]
-    Piece {
-        /// The piece.
-        range: ByteRange,
-        /// The partition; 0 for the disk's end.
-        number: u32,
-    },
-    /// Metadata at the disk's end that says where the end is.
-    #[error(
-        "the image's disk of {source_size} bytes ends with {what}, which does not work on a disk of {size} bytes; --force-size restores it all the same"
-    )]
-    EndMetadata {
-        /// What was recognised.
-        what: &'static str,
-        /// The captured disk's size.
-        source_size: u64,
-        /// The target's size.
-        size: u64,
-    },
 }
 
 /// One disk of an image, laid out on a target.

@@ -17,6 +17,7 @@ mod pass;
 mod place;
 mod plan;
 mod readback;
+mod refused;
 mod segments;
 mod signs;
 mod sink;

@@ -41,8 +41,8 @@ impl Set {
     #[must_use]
     pub const fn bytes_max(self) -> u64 {
         match self {
-            Self::All => 24 << 20,
-            Self::Vm => 6 << 20,
+            Self::All => 28 << 20,
+            Self::Vm => 10 << 20,
         }
     }
 

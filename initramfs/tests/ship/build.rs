@@ -7,6 +7,18 @@ use crate::common::{EPOCH, Yard, arg, kernel, run};
 use std::fs;
 use std::path::Path;
 
+/// File names of the libraries that `ldd` lists, ascending.
+fn needed_by(programs: &[&str]) -> Vec<String> {
+    let mut all = std::collections::BTreeSet::new();
+    for program in programs {
+        let said = std::process::Command::new("ldd").arg(format!("/usr/sbin/{program}")).output().unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        let paths = text.split_whitespace().filter(|word| word.starts_with("/lib"));
+        all.extend(paths.map(|path| path.rsplit('/').next().unwrap().to_owned()));
+    }
+    all.into_iter().collect()
+}
+
 #[test]
 fn two_builds_are_equal_byte_for_byte_whatever_the_clock_the_threads_and_the_folder() {
     let yard = Yard::new();
@@ -92,6 +104,18 @@ fn the_initramfs_holds_the_agent_its_modules_and_its_settings_and_nothing_else()
         "drwxr-xr-x sys",
         "drwxr-xr-x tmp",
     ];
+    // The programs, and what ldd says that they need.
+    let is_library = |line: &String| line.contains(" lib64") || line.contains(" lib/x86_64-linux-gnu");
+    let (libraries, fixed): (Vec<String>, Vec<String>) = fixed.into_iter().partition(is_library);
+    let mut aboard: Vec<&str> =
+        libraries.iter().filter_map(|line| line.rsplit_once('/')).map(|(_, name)| name).collect();
+    aboard.retain(|name| name.contains(".so"));
+    aboard.sort_unstable();
+    assert_eq!(aboard, needed_by(&["e2fsck", "ntfsresize", "resize2fs"]));
+    let programs = ["-rwxr-xr-x sbin/e2fsck", "-rwxr-xr-x sbin/ntfsresize", "-rwxr-xr-x sbin/resize2fs"];
+    let (found, fixed): (Vec<String>, Vec<String>) =
+        fixed.into_iter().partition(|line| line.starts_with('-') && line.contains(" sbin/"));
+    assert_eq!(found, programs);
     assert_eq!(fixed, wanted);
     let console = list.lines().find(|line| line.ends_with("dev/console")).unwrap();
     assert!(console.contains(" 5,   1 "), "{console}");

@@ -13,7 +13,7 @@ use ramet_agent::disk::source::ReadAt;
 use ramet_agent::{extent, partition, uuid};
 use ramet_wire::range::BLOCK;
 use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
-use ramet_wire::{api, frame, manifest, pack, receipt, segment};
+use ramet_wire::{api, boot, frame, manifest, pack, receipt, segment};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -37,11 +37,38 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("xfs", extents),
     ("gpt", table),
     ("mbr", table),
+    ("layout", layout),
     ("pack", packs),
     ("segment", segments),
     ("manifest", manifests),
     ("message", messages),
+    ("cpio", initramfs),
+    ("alias", aliases),
 ];
+
+/// Whatever this is as an initramfs: what it says of its modules is bounded, and names lead nowhere.
+fn initramfs(data: &[u8]) {
+    for path in ramet_system::boot::modules_in(data, "6.1").unwrap_or_default() {
+        assert!(!path.split('/').any(|part| part == ".." || part.is_empty()), "{path:?}");
+    }
+}
+
+/// A pattern, a line feed, a name: matching ends, a pattern without special characters fits itself only. And the whole as
+/// a list of drivers.
+fn aliases(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some((pattern, name)) = text.split_once('\n') {
+        let plain = !pattern.contains(['*', '?', '[', '\\']);
+        let fits = boot::fits(pattern, name);
+        assert!(!plain || fits == (pattern == name), "{pattern:?} {name:?}");
+        assert!(boot::fits("*", name));
+    }
+    if let Ok(drivers) = serde_json::from_value::<boot::Drivers>(text.into_owned().into())
+        && let Ok(list) = drivers.read()
+    {
+        assert!(list.iter().all(|driver| driver.name.is_ascii()));
+    }
+}
 
 /// The body of the target `name`.
 pub fn body(name: &str) -> Option<Body> {
@@ -325,5 +352,50 @@ fn names(text: &str) {
     }
     if let (Ok(glob), Ok(name)) = (text.parse::<ImageGlob>(), text.trim_end_matches('*').parse()) {
         assert!(glob.matches(&name), "{text:?} does not match what it starts with");
+    }
+}
+
+/// A file of `--layout`: refused, or a layout that says the same again, and places in which nothing overlaps.
+fn layout(data: &[u8]) {
+    use ramet_agent::adapt::layout::{Ability, Arranged, Frame, Inside, arrange};
+    use ramet_wire::adapt::{Layout, Size};
+    const MIB: u64 = 1 << 20;
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let layout = match Layout::from_toml(text) {
+        Ok(layout) => layout,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let json = serde_json::to_string(&layout).expect("a layout can be written");
+    assert_eq!(serde_json::from_str::<Layout>(&json).expect("and read"), layout);
+    let entry = |(number, start, end): (u32, u64, u64)| ramet_wire::Entry {
+        number,
+        range: ByteRange::between(start * MIB, end * MIB),
+        r#type: String::new(),
+        guid: None,
+        name: None,
+        attributes: 0,
+        ebr: (number > 4).then(|| (start - 1) * MIB),
+        extended: number == 4,
+    };
+    let entries = [(1, 1, 100), (2, 100, 300), (4, 300, 800), (5, 301, 500), (6, 501, 800)].map(entry).to_vec();
+    let table = Table { kind: TableKind::Mbr, id: None, usable: None, hybrid: false, entries };
+    let able = |number: u32| Ability {
+        number,
+        kind: "ext4".to_owned(),
+        inside: if number == 2 { Inside::Swap } else { Inside::Ext },
+        no_growth: None,
+        least: Ok(u64::from(number) * 20 * MIB),
+    };
+    for mib in [400, 800, 5000] {
+        let frame = Frame { ordinal: 0, table: &table, image_size: 800 * MIB, size: mib * MIB, sector: 512 };
+        let arranged = arrange(&frame, &[1, 2, 5, 6].map(able), &Size::Layout(layout.clone()));
+        let Ok(Some(Arranged { entries: placed, steps })) = arranged else { continue };
+        assert_eq!(placed.len(), table.entries.len());
+        let mut taken: Vec<ByteRange> = placed.iter().filter(|one| !one.extended).map(|one| one.range).collect();
+        taken.extend(placed.iter().filter_map(|one| one.ebr).map(|at| ByteRange::between(at, at + 512)));
+        assert_disjoint(&mut taken, mib * MIB);
+        for step in steps.iter().filter(|step| step.inside == Inside::Ext && step.new.len() < step.old.len()) {
+            assert!(step.new.len() >= u64::from(step.number) * 20 * MIB, "{step:?}");
+        }
     }
 }
