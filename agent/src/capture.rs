@@ -3,6 +3,7 @@
 //! In: disks opened for reading, a name, and a door to a store. Out: a published image, or an error and no image.
 //! Promise: nothing unreadable is stored as zero; an image that was cut off does not exist; repeating sends the rest.
 
+mod boot;
 mod error;
 mod plan;
 pub mod source;
@@ -14,6 +15,7 @@ use crate::progress::Meter;
 use crate::transfer::{Commit, Upstream};
 pub use error::CaptureError;
 use plan::{Planned, plan, spaces, warnings};
+use ramet_wire::boot::Facts;
 use ramet_wire::cutting::CUTTING;
 use ramet_wire::firmware::{FEATURE, Firmware, LIST_MAX, Loader};
 use ramet_wire::manifest::{DiskImage, FORMAT, Manifest, ManifestError, PartitionImage, Source, Stored};
@@ -80,6 +82,8 @@ pub fn capture(
     let start = Instant::now();
     meter.begin("mapping", 0);
     let planned = plan(request, disks)?;
+    meter.begin("looking for systems", 0);
+    let facts = boot::facts(&planned);
     let spaces: Vec<Space> = planned.iter().flat_map(spaces).collect();
     let mut missing = 0;
     for _ in 0..COMMITS_MAX {
@@ -89,7 +93,7 @@ pub fn capture(
         let outcome = stored.map_err(|source| CaptureError::Store { name: request.name.clone(), source })?;
         meter.begin("publishing", 0);
         meter.set_parts(Vec::new());
-        let manifest = manifest(request, &planned, outcome.stored)?;
+        let manifest = manifest(request, &planned, &facts, outcome.stored)?;
         let bytes = manifest.write().map_err(|source| CaptureError::Manifest { name: request.name.clone(), source })?;
         match door.commit(&bytes).map_err(|source| CaptureError::Commit { name: request.name.clone(), source })? {
             Commit::Done(id) => {
@@ -103,7 +107,12 @@ pub fn capture(
     Err(CaptureError::StillMissing { name: request.name.clone(), missing })
 }
 
-fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> Result<Manifest, CaptureError> {
+fn manifest(
+    request: &Request,
+    planned: &[Planned<'_>],
+    facts: &Facts,
+    stored: Vec<Stored>,
+) -> Result<Manifest, CaptureError> {
     let mut stored = stored.into_iter();
     let mut next = || {
         let missing = || ManifestError::Json("fewer spaces were stored than planned".to_owned());
@@ -139,9 +148,13 @@ fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> 
         });
     }
     let (firmware, firmware_warning) = firmware(request, planned, &disks);
+    // What breaks the format's rules is of no use; the image is.
+    let facts = facts.check(&disks).is_ok().then(|| facts.clone());
+    let features = facts.iter().map(|_| ramet_wire::boot::FEATURE).chain(firmware.iter().map(|_| FEATURE));
+    let features: Vec<&str> = features.collect();
     Ok(Manifest {
         format: FORMAT,
-        features: firmware.iter().map(|_| FEATURE.to_owned()).collect(),
+        features: features.into_iter().map(str::to_owned).collect(),
         name: request.name.clone(),
         created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         agent: env!("CARGO_PKG_VERSION").to_owned(),
@@ -150,7 +163,7 @@ fn manifest(request: &Request, planned: &[Planned<'_>], stored: Vec<Stored>) -> 
         inconsistent: planned.iter().any(Planned::is_inconsistent),
         warnings: planned.iter().flat_map(warnings).chain(firmware_warning).collect(),
         firmware,
-        boot: None,
+        boot: facts,
         disks,
     })
 }

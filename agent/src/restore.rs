@@ -4,6 +4,7 @@
 //! Promise: a refusal has written no byte, and the types say so: after `prepare` there is only success or failure. There is
 //! no success without a receipt.
 
+mod boot;
 mod choose;
 mod error;
 mod firmware;
@@ -27,6 +28,7 @@ use choose::pair_up;
 use error::{at_map, at_size, at_survey, before};
 use ramet_wire::adapt::{Adapt, Adapted};
 use ramet_wire::api::ImageState;
+use ramet_wire::boot::{Answer, Verdict};
 use ramet_wire::manifest::{DiskImage, Manifest};
 use ramet_wire::receipt::{DiskReceipt, Origin, Proof, Receipt, SignedReceipt};
 use ramet_wire::{ImageId, ImageRef};
@@ -58,6 +60,8 @@ pub struct Request {
     pub blank_only: bool,
     /// Restores RAID and LDM metadata at the disk's end also onto a disk of another size.
     pub force_size: bool,
+    /// Restores also where the image is known not to boot.
+    pub ignore_boot_check: bool,
     /// The firmware's variables, where an entry for the image may be added.
     pub nvram: Option<Nvram>,
     /// What the destination becomes beyond the copy.
@@ -187,6 +191,10 @@ fn prepare<'a>(
     let media: Vec<_> = opened.iter().map(|opened| &*opened.medium).collect();
     crate::adapt::before::check(&manifest, &media, &request.adapt, request.partitions.is_empty())
         .map_err(Refused::Adapt)?;
+    let boot = boot::verdict(&manifest, request, &opened);
+    if let Some(Verdict { answer: Answer::No, reasons }) = boot.as_ref().filter(|_| !request.ignore_boot_check) {
+        return Err(Refused::Boot { image: request.image.clone(), reasons: reasons.join("; ") }.into());
+    }
     let mut segments = Segments::new(door, fetched).map_err(|error| before("starting", error))?;
     let chunks = Chunks::new(door, fetched).map_err(|error| before("starting", error))?;
     let (mut disks, mut plans, mut all_resized) = (Vec::new(), Vec::new(), Vec::new());
@@ -230,7 +238,7 @@ fn prepare<'a>(
         origin: origin.clone(),
         inconsistent: manifest.inconsistent,
         warnings: manifest.warnings.clone(),
-        boot: firmware::mismatch(&manifest, request, firmware::of_this_machine()),
+        boot,
         proof,
         disks: plans,
     };

@@ -117,12 +117,7 @@ pub fn concerns(adapt: &Adapt) -> bool {
 /// # Errors
 /// [`SystemError`] when the disks have new ids and their files do not name them: the clone may not boot. Everything else
 /// that fails leaves a whole copy, and [`Adapted::without`] says why.
-pub fn settle(
-    manifest: &Manifest,
-    disks: &[Held<'_>],
-    adapt: &Adapt,
-    run: &str,
-) -> Result<Settled, SystemError> {
+pub fn settle(manifest: &Manifest, disks: &[Held<'_>], adapt: &Adapt, run: &str) -> Result<Settled, SystemError> {
     let mut settled = Settled { adapted: Adapted::default(), manifest: manifest.clone() };
     if adapt.new_uuids {
         match rename(&manifest.disks, disks) {

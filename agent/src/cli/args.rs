@@ -173,6 +173,10 @@ pub struct Restore {
     #[argh(switch)]
     pub new_uuids: bool,
 
+    /// overrule a check of the plan: boot-check, whether the image would boot here; repeatable
+    #[argh(option)]
+    pub ignore: Vec<String>,
+
     /// do not add an entry to this machine's UEFI firmware for an image that it would not start by itself
     #[argh(switch)]
     pub no_nvram: bool,

@@ -71,6 +71,9 @@ fn request(args: &Restore) -> Result<Request, String> {
     if args.disks.is_empty() == args.pair.is_empty() {
         return Err("name target disks in the image's order, or pairs (--pair 0=DISK), and not both".to_owned());
     }
+    if let Some(other) = args.ignore.iter().find(|check| *check != "boot-check") {
+        return Err(format!("--ignore {other:?}: there is only boot-check"));
+    }
     let pair = |text: &String| {
         let wrong = || format!("--pair {text:?}: wanted N=DISK");
         let (ordinal, disk) = text.split_once('=').filter(|(_, disk)| !disk.is_empty()).ok_or_else(wrong)?;
@@ -85,6 +88,7 @@ fn request(args: &Restore) -> Result<Request, String> {
         dry_run: args.dry_run,
         blank_only: false,
         force_size: args.force_size,
+        ignore_boot_check: !args.ignore.is_empty(),
         nvram: if args.no_nvram { None } else { Nvram::here() },
         adapt: Adapt {
             size: size(args)?,

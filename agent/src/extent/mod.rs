@@ -44,7 +44,7 @@ pub(crate) use xfs::{renamed_log as xfs_renamed_log, sum as xfs_sum};
 
 pub use error::ExtentError;
 pub use ext::room as ext_room;
-pub use fat::efi_loaders;
+pub use fat::{efi_file, efi_loaders};
 pub use lvm::{Growth, LogicalVolume, VolumeStretch, growth, growth_of, volumes_of};
 pub use map::{
     Content, Extent, ExtentKind, Inside, Map, Others, doubt_beside_hibernation, map, map_beside, map_typed, others,

@@ -86,6 +86,8 @@ pub struct RestoreOrder {
     pub blank_only: bool,
     /// What the destination becomes beyond the copy.
     pub adapt: Adapt,
+    /// Whether it would boot was judged already, or a person sees the plan.
+    pub ignore_boot_check: bool,
     /// How long disks are waited for.
     pub timeouts: Timeouts,
 }
@@ -181,6 +183,7 @@ pub fn restore(order: &RestoreOrder, here: &Here, front: &dyn Front) -> Result<S
             dry_run: false,
             blank_only: order.blank_only,
             force_size: false,
+            ignore_boot_check: order.ignore_boot_check,
             nvram: Nvram::here(),
             adapt: order.adapt.clone(),
         };

@@ -140,6 +140,7 @@ fn from_medium(settings: &Settings, here: &Here) -> Result<Done, Stop> {
         disks: Which::Choice(settings.disk.clone()),
         blank_only: false,
         adapt: Adapt::default(),
+        ignore_boot_check: settings.ignore_boot_check,
         timeouts: settings.timeouts,
     };
     let words = runs::restore(&order, here, &Lines::new(here, true))?;
@@ -283,7 +284,16 @@ fn carry_out(
         Action::Restore => {
             let from = Origin::Server(server);
             let adapt = work.adapt.as_deref().cloned().unwrap_or_default();
-            let order = RestoreOrder { image: image.clone(), from, disks: which, blank_only, adapt, timeouts };
+            let order = RestoreOrder {
+                image: image.clone(),
+                from,
+                disks: which,
+                blank_only,
+                adapt,
+                // The server judged its plan, or was told not to.
+                ignore_boot_check: work.job.is_some() || settings.ignore_boot_check,
+                timeouts,
+            };
             runs::restore(&order, here, &lines)
         }
     }

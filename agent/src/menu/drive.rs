@@ -16,6 +16,7 @@ use crate::write::Plan;
 use ramet_wire::adapt::Adapt;
 use ramet_wire::agents::{EnterPin, Work};
 use ramet_wire::api::Action;
+use ramet_wire::boot::Answer;
 use ramet_wire::settings::{From as Source, Settings, disks};
 use ramet_wire::{Fingerprint, ImageName, ImageRef};
 use std::collections::HashSet;
@@ -121,7 +122,16 @@ impl Hands {
             };
             let disks = Which::Paths(paths);
             job::restore(
-                &RestoreOrder { image, from, disks, blank_only: false, adapt: Adapt::default(), timeouts },
+                &RestoreOrder {
+                    image,
+                    from,
+                    disks,
+                    blank_only: false,
+                    adapt: Adapt::default(),
+                    // The plan that a person confirms says it.
+                    ignore_boot_check: true,
+                    timeouts,
+                },
                 here,
                 front,
             )
@@ -144,7 +154,9 @@ impl Hands {
                     }
                     Action::Restore => {
                         let from = Origin::Server(server);
-                        job::restore(&RestoreOrder { image, from, disks, blank_only, adapt, timeouts }, here, front)
+                        let ignore_boot_check = work.job.is_some();
+                        let order = RestoreOrder { image, from, disks, blank_only, adapt, ignore_boot_check, timeouts };
+                        job::restore(&order, here, front)
                     }
                 }
             };
@@ -248,7 +260,8 @@ impl Front for Attended {
 
     fn confirm(&self, plan: &Plan) -> bool {
         if self.allowed {
-            plan.boot.iter().for_each(|boot| self.say(&format!("warning: {boot}")));
+            let open = plan.boot.iter().filter(|boot| boot.answer != Answer::Yes);
+            open.for_each(|boot| self.say(&format!("will it boot? {boot}")));
             return true;
         }
         let _ = self.events.send(Event::Plan(plan.clone()));

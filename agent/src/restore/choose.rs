@@ -23,6 +23,8 @@ pub struct Opened {
     pub serial: Option<String>,
     /// World-wide name, as the device says.
     pub wwn: Option<String>,
+    /// Modaliases of what it hangs from, the outermost first, where the kernel shows them.
+    pub controllers: Vec<String>,
 }
 
 impl std::fmt::Debug for Opened {
@@ -76,7 +78,7 @@ pub fn open_disks(pairs: &[(&DiskImage, PathBuf)], store: Option<&Path>) -> Resu
         target.take_sector_size(image.logical_sector);
         let info = target.info.clone();
         let medium = Box::new(TargetDisk::new(target));
-        Opened { medium, model: info.model, serial: info.serial, wwn: info.wwn }
+        Opened { medium, model: info.model, serial: info.serial, wwn: info.wwn, controllers: info.controllers }
     });
     Ok(opened.collect())
 }

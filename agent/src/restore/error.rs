@@ -201,6 +201,16 @@ pub enum Refused {
         /// What lies on it first.
         found: String,
     },
+    /// It would not boot.
+    #[error(
+        "{image} would not boot here: {reasons}; --ignore boot-check (clone.ignore=boot-check) restores it all the same"
+    )]
+    Boot {
+        /// Which image.
+        image: ImageRef,
+        /// Why not, then what else is to be known.
+        reasons: String,
+    },
     /// Somebody looked at the plan.
     #[error("the plan was not confirmed")]
     Declined,

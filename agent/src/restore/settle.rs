@@ -27,8 +27,8 @@ pub(super) fn settle_all(
     let disks: Vec<Held<'_>> = disks.collect();
     // A run at a server has a name; one by hand gets one that nobody else has.
     let run = door.run().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let mut settled =
-        system::settle(&ready.manifest, &disks, &request.adapt, &run).map_err(|error| Box::new(Failed::Renamed(error)))?;
+    let mut settled = system::settle(&ready.manifest, &disks, &request.adapt, &run)
+        .map_err(|error| Box::new(Failed::Renamed(error)))?;
     settled.adapted.changes.splice(0..0, grown);
     Ok(settled)
 }

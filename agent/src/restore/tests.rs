@@ -48,13 +48,14 @@ pub(super) fn request() -> Request {
         dry_run: false,
         blank_only: false,
         force_size: false,
+        ignore_boot_check: false,
         nvram: None,
         adapt: Adapt::default(),
     }
 }
 
 pub(super) fn opened(disk: &Arc<Ram>) -> Opened {
-    Opened { medium: Box::new(disk.clone()), model: None, serial: None, wwn: None }
+    Opened { medium: Box::new(disk.clone()), model: None, serial: None, wwn: None, controllers: Vec::new() }
 }
 
 /// Restores onto disks in memory.

@@ -5,6 +5,7 @@
 
 use super::map::{DiskMap, JobKind, Mode};
 use super::medium::Medium;
+use ramet_wire::boot::{Answer, Verdict};
 use ramet_wire::manifest::DiskImage;
 use ramet_wire::receipt::{Origin, Proof};
 use ramet_wire::{ByteRange, ImageRef, TableKind};
@@ -24,8 +25,8 @@ pub struct Plan {
     pub inconsistent: bool,
     /// What the capture warned of.
     pub warnings: Vec<String>,
-    /// Why this machine may not start from it.
-    pub boot: Option<String>,
+    /// Whether this machine starts from it; none where that is not asked: single partitions, image files.
+    pub boot: Option<Verdict>,
     /// What will be proven at most.
     pub proof: Proof,
     /// Disk by disk.
@@ -143,8 +144,12 @@ impl fmt::Display for Plan {
         for warning in &self.warnings {
             writeln!(f, "warning   {warning}")?;
         }
-        if let Some(boot) = &self.boot {
-            writeln!(f, "WARNING   {boot}")?;
+        if let Some(Verdict { answer, reasons }) = &self.boot {
+            match answer {
+                Answer::No => writeln!(f, "WARNING   it will not boot here")?,
+                answer => writeln!(f, "boot      {answer}")?,
+            }
+            reasons.iter().try_for_each(|reason| writeln!(f, "  boot    {reason}"))?;
         }
         for disk in &self.disks {
             write!(f, "{disk}")?;

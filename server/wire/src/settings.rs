@@ -56,6 +56,7 @@ pub static ARGUMENTS: &[Argument] = &[
     argument("clone.ip", "ADDRESS/LENGTH[,GATEWAY[,DNS…]]", "a fixed address instead of DHCP"),
     argument("clone.vlan", "1–4094", "a VLAN on that card"),
     argument("clone.confirm", "yes", "needed by an unattended restore that no job asked for"),
+    argument("clone.ignore", "boot-check", "restores unattended although the image would not boot here"),
     argument("clone.then", "reboot, poweroff, wait", "what follows; without it reboot after success, else wait"),
     argument("clone.timeout.link", "SECONDS", "until a card without a link is given up (30)"),
     argument("clone.timeout.lease", "SECONDS", "until a card without a lease is given up (60)"),
@@ -90,6 +91,8 @@ pub struct Settings {
     pub vlan: Option<u16>,
     /// `clone.confirm`
     pub confirm: bool,
+    /// `clone.ignore`
+    pub ignore_boot_check: bool,
     /// `clone.then`
     pub then: Option<Then>,
     /// `clone.timeout.*`
@@ -225,6 +228,8 @@ impl Settings {
                 self.vlan = Some(id.ok_or("wanted a number from 1 to 4094")?);
             }
             "clone.confirm" => self.confirm = if value == "yes" { true } else { return Err("wanted yes".to_owned()) },
+            "clone.ignore" if value == "boot-check" => self.ignore_boot_check = true,
+            "clone.ignore" => return Err("wanted boot-check".to_owned()),
             "clone.then" => self.then = Some(word(value, "reboot, poweroff or wait")?),
             "clone.timeout.link" => self.timeouts.link = seconds()?,
             "clone.timeout.lease" => self.timeouts.lease = seconds()?,
@@ -250,12 +255,13 @@ mod tests {
     #[test]
     fn reads_what_concerns_it_and_leaves_the_kernels_words_alone() {
         let line = "BOOT_IMAGE=/vmlinuz console=ttyS0 clone.mode=restore clone.image=web@0123456789abcdef \
-            clone.disk=\"0:serial=a b,1:wwn=0x5000\" clone.timeout.lease=5 clone.then=poweroff quiet";
+            clone.disk=\"0:serial=a b,1:wwn=0x5000\" clone.timeout.lease=5 clone.then=poweroff clone.ignore=boot-check quiet";
         let settings = of(line).unwrap();
         assert_eq!(settings.mode, Mode::Restore);
         assert_eq!(settings.disk[0].pick, Pick::Serial("a b".to_owned()));
         assert_eq!(settings.timeouts.lease, Duration::from_secs(5));
         assert_eq!(settings.then, Some(Then::Poweroff));
+        assert!(settings.ignore_boot_check);
         assert_eq!(of("root=/dev/sda1").unwrap(), Settings::default());
     }
 
@@ -284,6 +290,7 @@ mod tests {
             ("clone.ip=10.0.0.1/8,fe80::1", "different families"),
             ("clone.vlan=4095", "1 to 4094"),
             ("clone.confirm=no", "wanted yes"),
+            ("clone.ignore=all", "wanted boot-check"),
             ("clone.timeout.then=-1", "wanted seconds"),
         ] {
             let error = of(line).unwrap_err();

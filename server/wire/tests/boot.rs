@@ -133,6 +133,12 @@ fn first_kernel(manifest: &mut Manifest) -> &mut Kernel {
 
 const fn same(_: &mut Manifest) {}
 
+fn no_esp_no_code(manifest: &mut Manifest) {
+    manifest.disks[0].table.entries[1].r#type = LINUX.to_owned();
+    manifest.firmware = None;
+    facts(manifest).bios[0].code = Code::None;
+}
+
 const fn row(
     what: &'static str,
     image: fn(&mut Manifest),
@@ -254,6 +260,19 @@ fn firmware_must_find_a_loader_of_its_kind() {
             Unknown,
             "no EFI program is known",
         ),
+        row(
+            "BIOS, nothing that starts",
+            |m| {
+                no_esp_no_code(m);
+                facts(m).systems.clear();
+            },
+            "bios",
+            &[AHCI],
+            &[],
+            Unknown,
+            "nothing that starts",
+        ),
+        row("BIOS, a system without code", no_esp_no_code, "bios", &[AHCI], &[], No, "no boot code for a BIOS"),
         row("GRUB without its core", |m| facts(m).bios[0].next = false, "bios", &[AHCI], &[], No, "holds nothing"),
         row(
             "strange code on GPT",
@@ -372,6 +391,18 @@ fn several_kernels_and_systems_answer_together() {
             "kernel 6.1",
         ),
         row("no kernel", |m| facts(m).systems[0].kernels.clear(), "bios", &[AHCI], &[], Unknown, "no kernel was found"),
+        row(
+            "no kernel, because of a part that is missing",
+            |m| {
+                facts(m).systems[0].kernels.clear();
+                facts(m).unread = vec!["/boot (UUID=1): this kernel has no driver".to_owned()];
+            },
+            "bios",
+            &[AHCI],
+            &[],
+            Unknown,
+            "/boot (UUID=1): this kernel has no driver",
+        ),
         row(
             "two systems, one lacks",
             |m| {

@@ -13,7 +13,7 @@ use ramet_agent::disk::source::ReadAt;
 use ramet_agent::{extent, partition, uuid};
 use ramet_wire::range::BLOCK;
 use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
-use ramet_wire::{api, frame, manifest, pack, receipt, segment};
+use ramet_wire::{api, boot, frame, manifest, pack, receipt, segment};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -42,7 +42,33 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("segment", segments),
     ("manifest", manifests),
     ("message", messages),
+    ("cpio", initramfs),
+    ("alias", aliases),
 ];
+
+/// Whatever this is as an initramfs: what it says of its modules is bounded, and names lead nowhere.
+fn initramfs(data: &[u8]) {
+    for path in ramet_system::boot::modules_in(data, "6.1").unwrap_or_default() {
+        assert!(!path.split('/').any(|part| part == ".." || part.is_empty()), "{path:?}");
+    }
+}
+
+/// A pattern, a line feed, a name: matching ends, a pattern without special characters fits itself only. And the whole as
+/// a list of drivers.
+fn aliases(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some((pattern, name)) = text.split_once('\n') {
+        let plain = !pattern.contains(['*', '?', '[', '\\']);
+        let fits = boot::fits(pattern, name);
+        assert!(!plain || fits == (pattern == name), "{pattern:?} {name:?}");
+        assert!(boot::fits("*", name));
+    }
+    if let Ok(drivers) = serde_json::from_value::<boot::Drivers>(text.into_owned().into())
+        && let Ok(list) = drivers.read()
+    {
+        assert!(list.iter().all(|driver| driver.name.is_ascii()));
+    }
+}
 
 /// The body of the target `name`.
 pub fn body(name: &str) -> Option<Body> {

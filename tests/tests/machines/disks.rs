@@ -73,14 +73,18 @@ fn nvme_with_sectors_of_4096_behind_a_static_address() {
 
 /// An ESP without the fallback loader: firmware would not find the clone by itself.
 #[test]
-fn uefi_gets_an_entry_for_a_loader_that_it_would_not_find_and_bios_a_warning() {
+fn uefi_gets_an_entry_for_a_loader_that_it_would_not_find_and_bios_a_refusal_or_a_warning() {
     let source = Disk::with_sgdisk(64 * MIB, &["-n", "1:0:+40M", "-t", "1:ef00"]);
     source.format(&source.part(1), Fs::Fat(16));
     put_into_fat(&source, &source.part(1), &[("EFI/debian/shimx64.efi", b"a loader")]);
     let site = Site::with(&source.path);
     let target = Disk::blank(64 * MIB);
-    let mut bios = direct(&site.restore()).disk(Bus::Virtio, &target.path).start();
-    let _ = bios.waits_for("the image starts by UEFI and this machine started by BIOS", LIMIT);
+    let words = "the image starts by UEFI and the target by BIOS";
+    says(&ends(direct(&site.restore()).disk(Bus::Virtio, &target.path).start()), &[words, "clone.ignore=boot-check"]);
+    is_untouched(&target);
+    let line = format!("{} clone.ignore=boot-check", site.restore());
+    let mut bios = direct(&line).disk(Bus::Virtio, &target.path).start();
+    let _ = bios.waits_for(words, LIMIT);
     says(&bios.waits_for("RAMET: ", LIMIT), &["RAMET: restored genet@"]);
     drop(bios);
     let target = Disk::blank(64 * MIB);

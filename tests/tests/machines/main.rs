@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod accidents;
+mod boots;
 mod disks;
 mod interruptions;
 mod media;

@@ -11,6 +11,8 @@ use ramet_wire::firmware::LIST_MAX;
 
 const CLUSTERS_MAX: usize = 256;
 const FOLDERS_MAX: usize = 64;
+/// Of a file: 32 MiB with the smallest clusters.
+const FILE_CLUSTERS_MAX: usize = 64 << 10;
 /// Longest folder that is read, in bytes: 32,768 entries.
 const FOLDER_MAX: usize = 1 << 20;
 const ENTRY: usize = 32;
@@ -43,6 +45,39 @@ pub(super) fn loaders(peek: &Peek<'_>, boot: &Boot) -> Result<Vec<String>, Exten
         }
     }
     Ok(found)
+}
+
+/// `len` bytes at `from` in the file at `path`, three names deep as [`loaders`] spells it; none where there is no such
+/// file. What lies behind the file's end in its last cluster counts as the file.
+pub(super) fn file(
+    peek: &Peek<'_>,
+    boot: &Boot,
+    path: &str,
+    from: u64,
+    len: usize,
+) -> Result<Option<Vec<u8>>, ExtentError> {
+    let mut cluster = None;
+    for name in path.split('\\').filter(|name| !name.is_empty()) {
+        let found = list(peek, boot, cluster)?.into_iter().find(|entry| entry.name == name);
+        let Some(found) = found else { return Ok(None) };
+        cluster = Some(found.cluster);
+    }
+    let (mut cluster, mut at, mut bytes) = (cluster.unwrap_or(0), 0_u64, Vec::new());
+    let end = from.saturating_add(len.min(FOLDER_MAX) as u64);
+    for _ in 0..FILE_CLUSTERS_MAX {
+        if at >= end || !(2..boot.clusters + 2).contains(&cluster) {
+            break;
+        }
+        if at + boot.cluster_len > from {
+            let whole = read(peek, boot.data_start + (cluster - 2) * boot.cluster_len, boot.cluster_len)?;
+            let skip = usize::try_from(from.saturating_sub(at)).unwrap_or(usize::MAX).min(whole.len());
+            bytes.extend(&whole[skip..]);
+        }
+        at += boot.cluster_len;
+        cluster = next(peek, boot, cluster)?;
+    }
+    bytes.truncate(len);
+    Ok(Some(bytes))
 }
 
 /// A folder's entries; the root without a cluster.

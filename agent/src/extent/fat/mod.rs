@@ -48,6 +48,19 @@ pub fn efi_loaders(part: &dyn ReadAt) -> Result<Vec<String>, ExtentError> {
     }
 }
 
+/// At most `len` bytes, and at most 1 MiB, at `from` in a file that [`efi_loaders`] names; none where there is none.
+///
+/// # Errors
+/// [`ExtentError::Read`] from the device.
+pub fn efi_file(part: &dyn ReadAt, path: &str, from: u64, len: usize) -> Result<Option<Vec<u8>>, ExtentError> {
+    let peek = Peek::new(part)?;
+    let raw = peek.bytes(0, 512)?.unwrap_or_default();
+    match Boot::parse(&raw, part.size()) {
+        Ok(boot) if boot::resembles_fat(&raw) => files::file(&peek, &boot, path, from, len),
+        _ => Ok(None),
+    }
+}
+
 /// # Errors
 /// A doubt as in the promise above; [`ExtentError::Read`] from the device.
 pub(super) fn read(Part { bytes: part, .. }: Part) -> Result<Option<Box<dyn Layout>>, ExtentError> {

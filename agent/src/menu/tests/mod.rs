@@ -13,6 +13,7 @@ use crate::progress::{Part, Snapshot};
 use crate::write::{DiskPlan, Plan};
 use ramet_wire::agents::{PinAccepted, Work};
 use ramet_wire::api::{Action, ImageInfo, ImageState, Scope};
+use ramet_wire::boot::{Answer, Verdict};
 use ramet_wire::receipt::{Origin, Proof};
 use ramet_wire::settings::{From as Source, Then};
 use ramet_wire::{Fingerprint, ImageId};
@@ -92,7 +93,10 @@ fn plan() -> Plan {
         origin: Origin::Pinned(KEY),
         inconsistent: false,
         warnings: Vec::new(),
-        boot: Some("the image starts by UEFI and this machine started by BIOS".to_owned()),
+        boot: Some(Verdict {
+            answer: Answer::No,
+            reasons: vec!["the image starts by UEFI and the target by BIOS: switch its firmware to UEFI".to_owned()],
+        }),
         proof: Proof::Device,
         disks: vec![DiskPlan {
             ordinal: 0,

@@ -195,3 +195,57 @@ fn the_plan_names_what_will_be_erased() {
     assert!(text.contains("erases  partition 3") && text.contains("web@"), "{text}");
     assert!(serde_json::to_string(&plan).unwrap().contains("\"data_bytes\""));
 }
+
+/// An image whose only kernel has no driver for a controller of LSI.
+fn does_not_boot(manifest: &mut Manifest) {
+    use ramet_wire::boot::{Driver, Drivers, Facts, Initramfs, Kernel, Place, Root, System};
+    let ext4 = Driver { place: Place::BuiltIn, name: "ext4".to_owned(), aliases: Vec::new() };
+    let kernel = Kernel {
+        release: "6.1".to_owned(),
+        path: "/boot/vmlinuz-6.1".to_owned(),
+        initramfs: Some(Initramfs { path: "/boot/initrd.img-6.1".to_owned(), unread: None }),
+        drivers: Some(Drivers::pack(vec![ext4]).unwrap()),
+        builtin: true,
+        opaque: Vec::new(),
+    };
+    let system = System {
+        disk: 0,
+        partition: manifest.disks[0].partitions[0].number,
+        id: "debian".to_owned(),
+        like: String::new(),
+        name: "Debian 12".to_owned(),
+        architecture: String::new(),
+        root: Root { filesystem: "ext4".to_owned(), ..Root::default() },
+        kernels: vec![kernel],
+    };
+    manifest.features = vec!["boot".to_owned()];
+    manifest.boot = Some(Facts { systems: vec![system], ..Facts::default() });
+}
+
+#[test]
+fn refuses_an_image_that_would_not_boot_and_restores_it_when_that_is_overruled() {
+    let (source, shelf, disk) = shelf();
+    shelf.edit(does_not_boot);
+    let lsi = "pci:v00001000d00000054sv00001000sd00008000bc01sc00i00";
+    let open = |_: &[(&DiskImage, PathBuf)]| Ok(vec![Opened { controllers: vec![lsi.to_owned()], ..opened(&disk) }]);
+    let error = restore_onto(&shelf, &request(), &Viewer::yes(), &open).unwrap_err();
+    let words = format!("kernel 6.1 has no driver for {lsi}");
+    assert!(error.chain().contains(&words) && error.chain().contains("--ignore boot-check"), "{}", error.chain());
+    assert!(disk.ops().is_empty());
+    let viewer = Viewer::yes();
+    let overruled = Request { ignore_boot_check: true, ..request() };
+    restore_onto(&shelf, &overruled, &viewer, &open).unwrap();
+    assert_eq!(disk.content()[..512], source[..512]);
+    let plan = viewer.plan.lock().unwrap().clone().unwrap().to_string();
+    assert!(plan.contains("WARNING   it will not boot here") && plan.contains(&words), "{plan}");
+}
+
+#[test]
+fn an_image_without_facts_leaves_it_open_and_is_restored() {
+    let (_, shelf, disk) = shelf();
+    let viewer = Viewer::yes();
+    let open = |_: &[(&DiskImage, PathBuf)]| Ok(vec![opened(&disk)]);
+    restore_onto(&shelf, &request(), &viewer, &open).unwrap();
+    let plan = viewer.plan.lock().unwrap().clone().unwrap().to_string();
+    assert!(plan.contains("boot      unknown") && plan.contains("its capture did not look into them"), "{plan}");
+}

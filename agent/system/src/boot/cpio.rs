@@ -74,22 +74,37 @@ impl From<io::Error> for CpioError {
     }
 }
 
-/// What is left of the bounds.
+/// How much an initramfs may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes as it lies.
+    pub packed: u64,
+    /// Bytes unpacked, all archives together.
+    pub raw: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// What holds for those of other machines.
+pub(crate) const LIMITS: Limits = Limits { packed: PACKED_MAX, raw: RAW_MAX, files: FILES_MAX };
+
+/// What is left of them.
 struct Left {
+    limits: Limits,
     raw: u64,
     files: u64,
 }
 
 /// Shows all files of the initramfs behind `from` to `visit`.
-pub(crate) fn walk(from: impl Read, visit: &mut dyn Visit) -> Result<(), CpioError> {
-    let mut source = Buffer::new(from, PACKED_MAX);
-    let mut left = Left { raw: RAW_MAX, files: FILES_MAX };
+pub(crate) fn walk(from: impl Read, limits: Limits, visit: &mut dyn Visit) -> Result<(), CpioError> {
+    let mut source = Buffer::new(from, limits.packed);
+    let mut left = Left { limits, raw: limits.raw, files: limits.files };
     for _ in 0..MEMBERS_MAX {
         skip_zeros(&mut source)?;
         let at = source.at();
         let head = source.fill_buf()?;
         if head.is_empty() {
-            return if left.files == FILES_MAX { Err(CpioError::Empty) } else { Ok(()) };
+            return if left.files == limits.files { Err(CpioError::Empty) } else { Ok(()) };
         }
         if is_archive(head) {
             archives(&mut source, visit, &mut left)?;
@@ -144,7 +159,7 @@ fn archive(source: &mut impl BufRead, visit: &mut dyn Visit, left: &mut Left) ->
         if name == TRAILER {
             return skip(source, size);
         }
-        left.files = left.files.checked_sub(1).ok_or(CpioError::Much { what: "files", limit: FILES_MAX })?;
+        left.files = left.files.checked_sub(1).ok_or(CpioError::Much { what: "files", limit: left.limits.files })?;
         let padded = size.next_multiple_of(4);
         // A name that is no UTF-8 is none that anybody here looks for.
         let name = String::from_utf8(name).unwrap_or_default();
@@ -162,7 +177,7 @@ fn archive(source: &mut impl BufRead, visit: &mut dyn Visit, left: &mut Left) ->
 
 fn spend(left: &mut Left, bytes: u64) -> Result<(), CpioError> {
     let rest = left.raw.checked_sub(bytes);
-    left.raw = rest.ok_or(CpioError::Much { what: "bytes when unpacked", limit: RAW_MAX })?;
+    left.raw = rest.ok_or(CpioError::Much { what: "bytes when unpacked", limit: left.limits.raw })?;
     Ok(())
 }
 

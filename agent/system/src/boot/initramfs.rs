@@ -3,7 +3,7 @@
 //! In: its files, one after the other. Out: paths of the modules of one kernel, and the tables that lie beside them.
 //! Promise: names are compared and never opened; tables have a bound.
 
-use super::cpio::{CpioError, Visit, walk};
+use super::cpio::{CpioError, LIMITS, Visit, walk};
 use super::index::{Tables, module_name};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -32,7 +32,7 @@ struct Looking<'a> {
 /// Reads the initramfs behind `from`: modules of the kernel `release`.
 pub(super) fn read(from: impl Read, release: &str) -> Result<Aboard, CpioError> {
     let mut looking = Looking { release, found: Aboard::default() };
-    walk(from, &mut looking)?;
+    walk(from, LIMITS, &mut looking)?;
     Ok(looking.found)
 }
 

@@ -15,7 +15,7 @@ mod tests;
 mod unpack;
 
 use crate::root::{Root, RootError};
-pub(crate) use cpio::{CpioError, Visit, walk};
+pub(crate) use cpio::{CpioError, LIMITS, Visit, walk};
 use index::Tables;
 use initramfs::{Aboard, TABLE_MAX};
 use kernels::{Image, Where};
@@ -80,6 +80,15 @@ fn read(root: &Root, place: &Where, release: &str) -> Result<Aboard, String> {
             read(Box::new(file.take(*len)))
         }
     }
+}
+
+/// Paths of the modules of kernel `release` in the initramfs `bytes`, relative to `/lib/modules/RELEASE`.
+///
+/// # Errors
+/// A sentence: why it cannot be read.
+pub fn modules_in(bytes: &[u8], release: &str) -> Result<Vec<String>, String> {
+    let aboard = initramfs::read(bytes, release).map_err(|error| error.to_string())?;
+    Ok(aboard.modules.into_iter().collect())
 }
 
 /// The tables in the first folder that has any; what cannot be read is as if it were not there.

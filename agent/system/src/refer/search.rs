@@ -8,7 +8,7 @@
 //! follow by an archive behind the others; names of files, and files that are run, do not.
 
 use super::map::Renamed;
-use crate::boot::{CpioError, Visit, walk};
+use crate::boot::{CpioError, LIMITS, Visit, walk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
@@ -74,7 +74,7 @@ impl Visit for Looking<'_> {
 /// [`CpioError`]: it is no initramfs, is packed in a way that is not known, or has too much in it.
 pub(super) fn embedded(from: impl Read, map: &Renamed) -> Result<Embedded, CpioError> {
     let mut looking = Looking { map, found: Embedded::default() };
-    walk(from, &mut looking)?;
+    walk(from, LIMITS, &mut looking)?;
     let mut found = looking.found;
     found.fixed.extend(found.others.values().flatten());
     Ok(found)

@@ -228,6 +228,10 @@ fn bios(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
         match codes.iter().find(|code| code.code == Code::Grub) {
             Some(code) => reasons.no(format!("the boot code of disk {} loads a sector that holds nothing", code.disk)),
             None if esp => reasons.no(other),
+            // A disk of data starts nowhere, and is not meant to.
+            None if facts.is_none_or(|facts| facts.systems.is_empty()) => {
+                reasons.open("nothing that starts was found in the image");
+            }
             None => reasons.no("the image has no boot code for a BIOS in its first sector"),
         }
     } else if esp && !place {
@@ -240,6 +244,9 @@ fn bios(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
 /// One system must start. Of several, a boot loader's menu decides, which nobody here has read.
 fn systems(facts: &Facts, target: &Target<'_>, reasons: &mut Reasons) {
     let mut judged: Vec<Reasons> = facts.systems.iter().map(|system| one_system(system, target)).collect();
+    if facts.systems.iter().any(|system| system.kernels.is_empty()) {
+        facts.unread.iter().for_each(|why| reasons.open(why.clone()));
+    }
     if judged.len() == 1 {
         return judged.drain(..).for_each(|one| reasons.add(one));
     }
