@@ -7,6 +7,7 @@
 mod boot;
 mod choose;
 mod error;
+mod firmware;
 mod sizes;
 #[cfg(test)]
 mod tests;
@@ -15,9 +16,8 @@ pub use choose::{Opened, open_disks};
 pub use error::{Failed, Left, Refused, RestoreError};
 
 use crate::adapt::size::{self, Resized, Stage};
-use crate::nvram::{Added, Nvram};
+use crate::nvram::Nvram;
 use crate::progress::Part;
-use crate::say::chain;
 use crate::transfer::Downstream;
 use crate::write::{
     Chunks, Crew, DiskMap, DiskPlan, MediumView, Mode, Pass, Plan, Segments, Settings, Tally, WriteError, complete,
@@ -292,7 +292,7 @@ fn execute(
     tick();
     let changes = grow_all(ready)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (note, warning) = firmware_entry(ready, request);
+    let (note, warning) = firmware::entry(ready, request);
     let mut receipt = receipt(ready, &tallies, door, request, fetched, seconds);
     receipt.notes.extend(note);
     receipt.adapted = (!changes.is_empty()).then(|| Adapted { changes, ..Adapted::default() });
@@ -339,30 +339,6 @@ fn left(passes: &[Pass<'_>]) -> Left {
         .map(|pass| pass.medium.name().to_owned())
         .collect();
     if blank.is_empty() { Left::Untouched } else { Left::Blank(blank) }
-}
-
-/// Tells the firmware of a whole image where its loader is, when it would not find it by itself. A note for the receipt, and
-/// a warning with the next step when the firmware refuses.
-fn firmware_entry(ready: &Ready<'_>, request: &Request) -> (Option<String>, Option<String>) {
-    // An image file is started by another machine than this one.
-    let devices = ready.disks.iter().all(|(opened, _)| opened.medium.proof() == Proof::Device);
-    let wanted = request.nvram.as_ref().filter(|_| devices && request.partitions.is_empty());
-    let Some(nvram) = wanted else { return (None, None) };
-    if ready.resized.iter().flatten().any(Resized::moves_loader) {
-        let text = "the loader's partition lies at another place than in the image: choose it in the firmware's setup";
-        return (None, Some(text.to_owned()));
-    }
-    match nvram.add(&ready.manifest) {
-        Ok(Added::Needless(_)) => (None, None),
-        Ok(Added::There(name)) => (Some(format!("the firmware's {name} starts the image already")), None),
-        Ok(Added::New { name, label, path }) => {
-            (Some(format!("added {name} \"{label}\" to the firmware's entries: it starts {path}")), None)
-        }
-        Err(error) => {
-            let next = "choose the loader in the firmware's setup, or copy it to \\EFI\\BOOT\\BOOTX64.EFI";
-            (None, Some(format!("{}; the machine may not start from this disk: {next}", chain(&error))))
-        }
-    }
 }
 
 fn proof_of(opened: &Opened, request: &Request) -> Proof {

@@ -4,12 +4,10 @@
 //! Promise: order and numbers stay; what stays in front of the first change keeps its place to the byte; what changes ends at
 //! whole MiB; nothing is made smaller than what lies in it, or it is a refusal with both numbers. Pure: nothing is read here.
 
+use crate::partition::BIOS_BOOT;
 use ramet_wire::adapt::{LayoutPartition, PartSize, Size};
 use ramet_wire::{ByteRange, Entry, MIB, Table, TableKind};
 use std::collections::BTreeMap;
-
-/// The type of a BIOS boot partition: GRUB's core image in it knows its own place by sectors of the disk.
-const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
 
 /// What a partition holds, as far as its size is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::layout::{Ability, Arranged, Frame, Inside, RefusedLayout, Step, arran
 use super::overflow::Overflow;
 use super::shrink::{ResizeError, Shrink, shrink};
 use super::swap;
-use crate::attach::is_esp;
 use crate::memory::{self, TooLittle};
+use crate::partition::EFI_SYSTEM;
 use crate::write::{Chunks, Medium, Placed, Segments, Survey, SurveyError, WriteError, view_of};
 use ramet_wire::adapt::{Change, Size};
 use ramet_wire::layout::LayoutError;
@@ -208,8 +208,10 @@ impl Resized {
     /// An EFI system partition lies at another place than in the image.
     #[must_use]
     pub fn moves_loader(&self) -> bool {
-        let is_esp =
-            |number: u32| self.placed.entries.iter().any(|entry| entry.number == number && is_esp(&entry.r#type));
+        let is_esp = |number: u32| {
+            let entry = self.placed.entries.iter().find(|entry| entry.number == number);
+            entry.is_some_and(|entry| EFI_SYSTEM.contains(&entry.r#type.as_str()))
+        };
         self.steps.iter().any(|step| step.old.start() != step.new.start() && is_esp(step.number))
     }
 

@@ -25,4 +25,4 @@ pub use lvm::{Attached, logical_volumes};
 pub use mapper::{Mapped, Row};
 pub use mount::Mount;
 pub use namespace::{Namespace, within};
-pub use volumes::{DiskAt, DiskVolumes, is_esp};
+pub use volumes::{DiskAt, DiskVolumes};

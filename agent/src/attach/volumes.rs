@@ -6,6 +6,7 @@
 use super::{AttachError, Attached, LoopDevice, logical_volumes};
 use crate::disk::source::{FileSource, Window};
 use crate::extent;
+use crate::partition::EFI_SYSTEM;
 use ramet_system::assemble::mount::{MountError, Options, detached};
 use ramet_system::assemble::{Volume, Volumes};
 use ramet_wire::manifest::Content;
@@ -15,8 +16,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// Type of an EFI system partition, GPT and MBR.
-const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
 const PHYSICAL_VOLUME: &str = "LVM2_member";
 /// Nothing else gets a device: what cannot be mounted is only named.
 const MOUNTABLE: [&str; 8] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "vfat", "exfat"];
@@ -34,12 +33,6 @@ pub struct DiskAt<'a> {
     pub sector: u32,
     /// How it is divided.
     pub table: &'a Table,
-}
-
-/// A partition of this type is an EFI system partition.
-#[must_use]
-pub fn is_esp(partition_type: &str) -> bool {
-    ESP.contains(&partition_type)
 }
 
 /// The volumes of some disks.
@@ -172,7 +165,7 @@ fn volume(name: String, content: Content, entry: Option<&Entry>, table: &Table) 
         partuuid,
         partlabel: entry.and_then(|entry| entry.name.clone()),
         number: Some(number),
-        esp: entry.is_some_and(|entry| is_esp(&entry.r#type)),
+        esp: entry.is_some_and(|entry| EFI_SYSTEM.contains(&entry.r#type.as_str())),
         ..of_content(name, content)
     }
 }

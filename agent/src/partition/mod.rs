@@ -25,6 +25,12 @@ pub use resize::resize;
 pub use retarget::{Layout, Piece, retarget};
 pub use scan::{Scan, read, sector_size_of_file};
 
+/// Types of an EFI system partition, as GPT and as MBR have them.
+pub const EFI_SYSTEM: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
+
+/// GPT type of a BIOS boot partition: GRUB's core image lies in it, which knows its own place by sectors of the disk.
+pub const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+
 /// The first sector of a GPT header ("EFI PART", UEFI 2.10 table 5.5).
 const GPT_SIGNATURE: &[u8; 8] = b"EFI PART";
 

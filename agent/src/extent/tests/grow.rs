@@ -53,7 +53,7 @@ fn the_last_volume_that_can_grow_takes_all_and_lvm_agrees() {
         let volumes = volumes_of(&vec![device(&grown)].into()).unwrap();
         let found = volumes.iter().find(|volume| volume.name == "root").unwrap();
         let wanted: Vec<_> = grown.segments("root").iter().map(|one| (one.start, one.len, one.areas.clone())).collect();
-        let rows: Vec<_> = found.stretches.iter().map(|row| (row.range.start(), row.range.len(), row.areas.clone()));
+        let rows = found.stretches.iter().map(|row| (row.range.start(), row.range.len(), row.areas.clone()));
         assert_eq!(rows.collect::<Vec<_>>(), wanted);
         // LVM goes on with it, more often than its area has room for texts.
         for n in 0..20 {
