@@ -6,7 +6,6 @@ use crate::disk::Disks;
 use crate::partition::testing::{Image, run};
 use ramet_wire::boot::{Code, Place};
 use ramet_wire::id::sha256;
-use std::path::PathBuf;
 use std::process::Command;
 
 const START: u64 = 2 << 20;
@@ -56,8 +55,8 @@ fn request() -> Request {
     Request { name, machine: Default::default(), force_mounted: false, nvram: None }
 }
 
-fn facts_of(paths: &[PathBuf]) -> Facts {
-    let disks = source::open_all(&Disks::from_sysfs(), paths).unwrap();
+fn facts_of(image: &Image) -> Facts {
+    let disks = source::open_all(&Disks::from_sysfs(), std::slice::from_ref(&image.path)).unwrap();
     facts(&plan::plan(&request(), &disks).unwrap())
 }
 
@@ -70,7 +69,7 @@ fn the_system_on_every_file_system_is_found_and_no_byte_of_the_disk_changes() {
     for (kind, dirty) in [("ext4", false), ("ext4", true), ("xfs", false), ("xfs", true), ("btrfs", false)] {
         let image = disk(kind, dirty);
         let before = hash(&image);
-        let facts = facts_of(&[image.path.clone()]);
+        let facts = facts_of(&image);
         assert_eq!(hash(&image), before, "{kind}, dirty: {dirty}");
         let [system] = &facts.systems[..] else { panic!("{kind}, dirty: {dirty}: {facts:?}") };
         assert_eq!((system.disk, system.partition, system.id.as_str()), (0, 1, "debian"));
@@ -89,20 +88,20 @@ fn the_system_on_every_file_system_is_found_and_no_byte_of_the_disk_changes() {
 #[test]
 fn two_looks_at_one_disk_say_the_same() {
     let image = disk("ext4", false);
-    assert_eq!(facts_of(&[image.path.clone()]), facts_of(&[image.path.clone()]));
+    assert_eq!(facts_of(&image), facts_of(&image));
 }
 
 #[test]
 fn what_cannot_be_looked_into_is_said_and_ends_nothing() {
     let empty = Image::with_sfdisk(64 << 20, "label: dos\nstart=4096, type=83\n");
-    let facts = facts_of(&[empty.path.clone()]);
+    let facts = facts_of(&empty);
     assert!(facts.systems.is_empty() && facts.unread.len() == 1, "{facts:?}");
     assert!(facts.unread[0].contains("no volume holds the root"), "{facts:?}");
     assert_eq!((facts.bios[0].code, facts.bios[0].next), (Code::None, true));
     let damaged = disk("ext4", false);
     // The superblock stays, the root folder goes.
     damaged.write(START + (1 << 20), &vec![0xff; 120 << 20]);
-    let facts = facts_of(&[damaged.path.clone()]);
+    let facts = facts_of(&damaged);
     assert!(facts.systems.is_empty() && !facts.unread.is_empty(), "{facts:?}");
     assert!(facts.unread.iter().all(|why| !why.contains("/dev/loop")), "{facts:?}");
 }
@@ -110,8 +109,7 @@ fn what_cannot_be_looked_into_is_said_and_ends_nothing() {
 #[test]
 fn a_disk_that_is_in_use_or_gone_is_not_looked_into() {
     let image = disk("ext4", false);
-    let paths = [image.path.clone()];
-    let mut disks = source::open_all(&Disks::from_sysfs(), &paths).unwrap();
+    let mut disks = source::open_all(&Disks::from_sysfs(), std::slice::from_ref(&image.path)).unwrap();
     let force = Request { force_mounted: true, ..request() };
     disks[0].busy = vec![(ramet_wire::ByteRange::between(START, START + 512), "mounted at /mnt".to_owned())];
     let facts_now = facts(&plan::plan(&force, &disks).unwrap());
@@ -140,7 +138,7 @@ fn programs_of_an_efi_system_partition_are_read_without_mounting_it() {
     }
     run("mcopy", &["-i", at, "/etc/hostname", "::/EFI/debian/text.efi"]);
     image.write(1 << 20, &std::fs::read(esp.path()).unwrap());
-    let facts = facts_of(&[image.path.clone()]);
+    let facts = facts_of(&image);
     let found: Vec<_> = facts
         .programs
         .iter()
