@@ -216,8 +216,9 @@ fn networkd_keeps_what_fits_any_card() {
 /// The daemon itself in a network of its own with a card of this MAC; what the kernel has after it, then what it said.
 fn set_up_by_networkd(files: &Path, rounds: u32) -> (String, String) {
     let log = tempfile::NamedTempFile::new().unwrap();
+    // First of all it lets go of the file systems of tests beside it, which its namespace has copies of.
     let script = format!(
-        "set -e; mount --bind {} /etc/systemd/network; mount -t tmpfs none /run; mount -t sysfs -o ro none /sys
+        "set -e; findmnt -rno TARGET | grep ^/tmp/ | xargs -r -n1 umount -l || true; mount --bind {} /etc/systemd/network; mount -t tmpfs none /run; mount -t sysfs -o ro none /sys
          mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
          chown -R systemd-network:systemd-network /run/systemd/netif
          ip link add card type veth peer name other; ip link set card address {MAC}; ip link set other up
