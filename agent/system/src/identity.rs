@@ -121,7 +121,7 @@ impl Work<'_> {
 
 /// Gives the clone in `root` the identity `wanted`, which must be rendered. `run` names this restore (a job's or a
 /// receipt's id): a run under the same name finds its machine-id and keys made, and keeps them. With `dry_run` nothing is
-/// written. What was staged in `root` before is written, too.
+/// written. What was staged in `root` before is part of it: written, too, and forgotten after a dry run or an error.
 ///
 /// # Errors
 /// [`IdentityError`]; nothing was changed, unless a [`RootError`] says otherwise.

@@ -11,6 +11,9 @@ mod mend;
 use images::{DISK, Image, Scattered};
 use ramet_agent::disk::source::ReadAt;
 use ramet_agent::{extent, partition, uuid};
+use ramet_system::assemble::{Volume, fstab};
+use ramet_system::os::Os;
+use ramet_wire::identity::{Identity, Vars};
 use ramet_wire::range::BLOCK;
 use ramet_wire::{ByteRange, ChunkId, ImageGlob, ImageRef, Table, TableKind};
 use ramet_wire::{api, boot, frame, manifest, pack, receipt, segment};
@@ -44,6 +47,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("message", messages),
     ("cpio", initramfs),
     ("alias", aliases),
+    ("osrelease", os_release),
+    ("identity", identity),
 ];
 
 /// Whatever this is as an initramfs: what it says of its modules is bounded, and names lead nowhere.
@@ -398,4 +403,40 @@ fn layout(data: &[u8]) {
             assert!(step.new.len() >= u64::from(step.number) * 20 * MIB, "{step:?}");
         }
     }
+}
+/// What an image says of its system, and what it mounts.
+fn os_release(data: &[u8]) {
+    if let Ok(os) = Os::parse(data) {
+        assert!(!os.id.is_empty() && [&os.id, &os.name, &os.version].iter().all(|text| text.len() <= 1024));
+        assert!(!os.name.chars().any(char::is_control), "{:?}", os.name);
+        let _ = os.family();
+    }
+    let text = String::from_utf8_lossy(data);
+    let volume = Volume { uuid: Some("1".into()), label: Some("root".into()), number: Some(1), ..Volume::default() };
+    for entry in fstab::parse(&text) {
+        assert!(entry.path.is_absolute());
+        let found = entry.volume(std::slice::from_ref(&volume), None);
+        assert!(found.is_err() || found == Ok(0));
+    }
+}
+
+/// A declaration of an operator: what is accepted is rendered or refused, is the same after another round, and holds no
+/// line break where a line of a file is made of it.
+fn identity(data: &[u8]) {
+    let Ok(declared) = Identity::from_toml(&String::from_utf8_lossy(data)) else { return };
+    assert_eq!(declared.clone().over(Identity::default()), declared);
+    assert_eq!(Identity::default().over(declared.clone()), declared);
+    let vars = Vars {
+        name: "web02".into(),
+        macs: vec!["52:54:00:12:34:56".into()],
+        tags: vec!["db".into(), "web".into()],
+        ..Vars::default()
+    };
+    let Ok(rendered) = declared.render(&vars) else { return };
+    rendered.check().expect("what is rendered is checked");
+    let json = serde_json::to_vec(&rendered).expect("plain types");
+    assert_eq!(serde_json::from_slice::<Identity>(&json).expect("what we write we read"), rendered);
+    let keys = rendered.users.values().flat_map(|user| user.authorized_keys.iter().flatten());
+    let names = rendered.hosts.values().flatten().chain(&rendered.hostname).chain(rendered.files.keys());
+    assert!(keys.chain(names).all(|line| !line.chars().any(char::is_control)));
 }

@@ -69,7 +69,9 @@ fn hosts(old: &str, work: &Work<'_>) -> String {
     if let Some(name) = &work.wanted.hostname {
         let short = name.split('.').next().unwrap_or(name);
         let own = if short == name { name.clone() } else { format!("{name} {short}") };
-        if let Some(old) = work.old_name.as_deref().filter(|old| *old != name && *old != short) {
+        // A fresh image may be called localhost, which stays what it is.
+        let renamed = |old: &&str| *old != name && *old != short && old.split('.').next() != Some("localhost");
+        if let Some(old) = work.old_name.as_deref().filter(renamed) {
             lines = lines.into_iter().filter_map(|line| without(&line, old)).collect();
         }
         let line = format!("127.0.1.1\t{own}");

@@ -2,45 +2,8 @@
 
 use super::*;
 
-const FULL: &str = r#"
-hostname = "{{ name }}.example.org"
-machine-id = "new"
-ssh-host-keys = "new"
-random-seed = "new"
-storage-names = "new"
-
-[hosts]
-"192.0.2.10" = ["db.example.org", "db"]
-
-[users.root]
-authorized-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEO0nLBbBqk2o7GcGhBoQ3Tg1bQnPHmlMLu7KqH8hXfG me@desk"]
-keep-keys = true
-
-[network.lan]
-mac = "{{ macs[0] }}"
-addresses = ["192.0.2.{% if 'db' in tags %}10{% else %}21{% endif %}/24", "2001:db8::21/64"]
-gateways = ["192.0.2.1", "fe80::1"]
-dns = ["192.0.2.53"]
-search = ["example.org"]
-mtu = 1500
-
-[network.lan.vlans.12]
-dhcp = "ipv4"
-
-[cloud-init]
-clear = true
-
-[files."/etc/motd"]
-template = "Welcome to {{ name | upper }} ({{ tags | join(',') }})\n"
-mode = "0644"
-owner = "root:root"
-
-[files."/etc/as-it-is"]
-content = "{{ not a variable }}\n"
-
-[files."/etc/source-only"]
-remove = true
-"#;
+/// What README explains.
+const FULL: &str = include_str!("example.toml");
 
 fn vars() -> Vars {
     Vars {

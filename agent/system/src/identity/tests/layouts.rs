@@ -110,6 +110,16 @@ fn debian_keeps_what_is_not_its_sources() {
 }
 
 #[test]
+fn an_image_that_is_called_localhost_keeps_that_name_for_loopback() {
+    let folder = made(&[DEBIAN]);
+    let at = folder.path();
+    let hosts = "127.0.0.1 localhost.localdomain localhost\n::1 localhost\n";
+    plant(at, &[("etc/hostname", 0o644, "localhost.localdomain\n"), ("etc/hosts", 0o644, hosts)]);
+    applied_once(at, "hostname = \"web02\"");
+    assert_eq!(read(at, "etc/hosts"), "127.0.0.1 localhost.localdomain localhost\n127.0.1.1\tweb02\n::1 localhost\n");
+}
+
+#[test]
 fn red_hat_follows_in_boot_entries_leases_and_lvm() {
     let folder = made(&[RED_HAT]);
     let at = folder.path();

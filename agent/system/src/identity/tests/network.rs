@@ -212,3 +212,50 @@ fn networkd_keeps_what_fits_any_card() {
             .collect();
     assert!(names.is_empty(), "{names:?}");
 }
+
+/// The daemon itself in a network of its own with a card of this MAC; what the kernel has after it, then what it said.
+fn set_up_by_networkd(files: &Path, rounds: u32) -> (String, String) {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    // First of all it lets go of the file systems of tests beside it, which its namespace has copies of.
+    let script = format!(
+        "set -e; findmnt -rno TARGET | grep ^/tmp/ | xargs -r -n1 umount -l || true; mount --bind {} /etc/systemd/network; mount -t tmpfs none /run; mount -t sysfs -o ro none /sys
+         mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
+         chown -R systemd-network:systemd-network /run/systemd/netif
+         ip link add card type veth peer name other; ip link set card address {MAC}; ip link set other up
+         SYSTEMD_LOG_LEVEL=warning timeout 60 /usr/lib/systemd/systemd-networkd 2>{} & daemon=$!
+         for i in $(seq {rounds}); do ip route | grep -q ^default && ip -6 route | grep -q ^default && break; sleep 0.5; done
+         ip -br address show card; ip route; ip -6 route; cat /sys/class/net/card/mtu
+         kill $daemon; wait || true",
+        files.display(),
+        log.path().display()
+    );
+    let said = run("unshare", &["--net", "--mount", "--propagation", "private", "sh", "-c", &script]);
+    (said, std::fs::read_to_string(log.path()).unwrap())
+}
+
+#[test]
+fn networkd_sets_up_the_card_with_this_mac() {
+    let folder = tempfile::tempdir().unwrap();
+    system(folder.path(), &[ARCH]);
+    // Not every kernel that tests run on has virtual networks; without their parent's, gateways would wait.
+    let plain = FULL.replace("[network.lan.vlans.12]", "[network.three]\nmac = \"52:54:00:00:00:03\"");
+    applied_once(folder.path(), &plain);
+    let (has, said) = set_up_by_networkd(&folder.path().join("etc/systemd/network"), 80);
+    for part in [
+        "192.0.2.21/24",
+        "192.0.2.22/24",
+        "2001:db8::21/64",
+        "default via 192.0.2.1",
+        "default via 2001:db8::1",
+        "\n1400\n",
+    ] {
+        assert!(has.contains(part), "{part} in {has}\n{said}");
+    }
+    assert!(!said.contains("/etc/systemd/network/"), "it complains of no line: {said}");
+    // All files, with those of virtual networks: it complains of no line either, but does of one that is wrong.
+    let full = made(&[ARCH]);
+    let at = full.path().join("etc/systemd/network");
+    plant(&at, &[("99-wrong.network", 0o644, "[Match]\nName=none\n\n[Network]\nAdress=1\n")]);
+    let (_, said) = set_up_by_networkd(&at, 6);
+    assert!(said.contains("99-wrong.network") && !said.contains("10-ramet-"), "{said}");
+}
