@@ -119,6 +119,15 @@ impl Mounted {
         Self { folder, device }
     }
 
+    /// Mounts `part` by the driver `kind`, where the kernel has none of its own.
+    #[must_use]
+    pub fn by(kind: &str, disk: &Disk, part: &Part, options: &str) -> Self {
+        let folder = scratch();
+        let device = if options == "ro" { Loop::part(disk, part) } else { Loop::part_writable(disk, part) };
+        run("mount", &["-t", kind, "-o", options, device.name(), arg(folder.path())]);
+        Self { folder, device }
+    }
+
     /// Where.
     #[must_use]
     pub fn at(&self) -> &Path {

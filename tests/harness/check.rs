@@ -32,6 +32,16 @@ pub fn fat_is_clean(disk: &Disk, part: &Part) {
     assert_eq!(said.status, 0, "fsck.vfat of partition {}: {}", part.number, said.text);
 }
 
+/// `program` with `args` before the device finds nothing.
+///
+/// # Panics
+/// With what it found.
+pub fn finds_nothing(program: &str, args: &[&str], disk: &Disk, part: &Part) {
+    let device = Loop::part(disk, part);
+    let said = attempt(program, &[args, &[device.name()]].concat());
+    assert!(said.status == 0 && !said.text.contains("[Fail]"), "{program} of partition {}: {}", part.number, said.text);
+}
+
 /// `sgdisk -v` and `sfdisk --verify` find nothing.
 ///
 /// # Panics

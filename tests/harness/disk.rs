@@ -59,6 +59,8 @@ pub enum Fs<'a> {
     By(&'a str),
     /// `mkswap`.
     Swap,
+    /// Another program that makes one, with its arguments before the device.
+    By(&'a str, &'a [&'a str]),
     /// Random bytes: nothing anybody knows.
     Noise,
 }
@@ -215,6 +217,10 @@ impl Disk {
             Fs::Swap => {
                 let device = Loop::part_writable(self, part);
                 run("mkswap", &["-q", "-L", "swap", device.name()]);
+            }
+            Fs::By(program, args) => {
+                let device = Loop::part_writable(self, part);
+                run(program, &[args, &[device.name()]].concat());
             }
             Fs::Noise => {
                 let mut random = Random::new(part.start ^ part.size);

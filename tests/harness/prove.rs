@@ -11,6 +11,7 @@ use crate::disk::{Disk, MIB, Part};
 use crate::pattern::Pattern;
 use crate::peer;
 use crate::range::{Ranges, edges, merged, moved, total, without};
+use crate::tree::{digest, plain_digest};
 use serde_json::Value;
 
 /// Gaps shorter than this may be read and written with their neighbours, in bytes.
@@ -25,10 +26,49 @@ pub enum Kind {
     Bigalloc,
     /// FAT with 12, 16 or 32 bits: fsck.vfat, partclone, mtools.
     Fat(u32),
+    /// XFS: xfs_repair, partclone.xfs, the kernel.
+    Xfs,
+    /// btrfs on one device: btrfs check, partclone.btrfs, the kernel.
+    Btrfs,
+    /// NTFS: ntfsfix, partclone.ntfs, ntfs-3g.
+    Ntfs,
+    /// exFAT: fsck.exfat, partclone.exfat, exfat-fuse.
+    Exfat,
+    /// F2FS: fsck.f2fs and partclone.f2fs; not every kernel mounts it.
+    F2fs,
     /// Swap: its header page.
     Swap,
     /// Bytes that nobody knows: all of them.
     Noise,
+}
+
+impl Kind {
+    /// The peer that has a map of it: `partclone.` and this.
+    fn peer(self) -> Option<String> {
+        let name = match self {
+            Self::Ext => "extfs",
+            Self::Fat(bits) => return Some(format!("fat{bits}")),
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Ntfs => "ntfs",
+            Self::Exfat => "exfat",
+            Self::F2fs => "f2fs",
+            Self::Bigalloc | Self::Swap | Self::Noise => return None,
+        };
+        Some(name.to_owned())
+    }
+
+    /// Its own checker, which changes nothing, and the driver of those that the kernel may not mount.
+    fn judges(self) -> (&'static str, &'static [&'static str], Option<&'static str>) {
+        match self {
+            Self::Xfs => ("xfs_repair", &["-n"], None),
+            Self::Btrfs => ("btrfs", &["check", "--check-data-csum"], None),
+            Self::Ntfs => ("ntfsfix", &["-n"], Some("ntfs-3g")),
+            Self::Exfat => ("fsck.exfat", &["-n"], Some("exfat-fuse")),
+            Self::F2fs => ("fsck.f2fs", &["--dry-run"], None),
+            _ => panic!("{self:?} has judges of its own"),
+        }
+    }
 }
 
 /// Which partition holds what.
@@ -61,20 +101,42 @@ pub fn same_contents(source: &Disk, target: &Disk, contents: Contents<'_>) {
                     check::same_bytes(source, target, &part, &used, &peer::never_written(source, &part));
                 }
                 check::ext_is_clean(target, &part);
-                let left = crate::tree::digest(Mounted::read_only(source, &part).at());
-                crate::tree::digest(Mounted::read_only(target, &part).at()).assert_same(&left);
+                let left = digest(Mounted::read_only(source, &part).at());
+                digest(Mounted::read_only(target, &part).at()).assert_same(&left);
             }
             Kind::Fat(bits) => {
                 check::same_bytes(source, target, &part, &peer::used(&format!("fat{bits}"), source, &part), &[]);
                 check::fat_is_clean(target, &part);
                 check::fat_digest(target, &part).assert_same(&check::fat_digest(source, &part));
             }
+            Kind::Xfs | Kind::Btrfs | Kind::Ntfs | Kind::Exfat | Kind::F2fs => judged(*kind, source, target, &part),
             Kind::Swap => {
                 check::same_bytes(source, target, &part, std::slice::from_ref(&(0..4096)), &[]);
                 assert_eq!(check::blkid(target, &part), check::blkid(source, &part));
             }
             Kind::Noise => check::same_bytes(source, target, &part, std::slice::from_ref(&whole), &[]),
         }
+    }
+}
+
+/// Every block that the peer calls used is the same, its checker finds nothing, and the files are equal.
+///
+/// partclone.btrfs takes the logical addresses of files for places on the disk; there the checker reads all data.
+fn judged(kind: Kind, source: &Disk, target: &Disk, part: &Part) {
+    if kind != Kind::Btrfs {
+        let used = peer::used(&kind.peer().unwrap(), source, part);
+        check::same_bytes(source, target, part, &used, &[]);
+    }
+    let (program, args, driver) = kind.judges();
+    check::finds_nothing(program, args, target, part);
+    let files = |disk: &Disk| match (kind, driver) {
+        (Kind::F2fs, _) => None,
+        (_, Some(driver)) => Some(plain_digest(Mounted::by(driver, disk, part, "ro").at())),
+        _ => Some(digest(Mounted::read_only(disk, part).at())),
+    };
+    if let (Some(wanted), Some(found)) = (files(source), files(target)) {
+        assert!(wanted.len() > 25, "{kind:?}: {} files", wanted.len());
+        found.assert_same(&wanted);
     }
 }
 
@@ -95,8 +157,7 @@ pub fn may_be_written(source: &Disk, size: u64, contents: Contents<'_>) -> Range
     for (number, kind) in contents {
         let part = source.part(*number);
         let known = extents(source, &part);
-        if matches!(kind, Kind::Ext | Kind::Fat(_)) {
-            let program = if let Kind::Fat(bits) = kind { format!("fat{bits}") } else { "extfs".to_owned() };
+        if let Some(program) = kind.peer() {
             let (ours, theirs) = (total(&known), total(&peer::used(&program, source, &part)));
             assert!(ours <= theirs + MIB, "partition {number}: {ours} bytes of extents, partclone has {theirs}");
         }

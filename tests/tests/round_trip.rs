@@ -12,9 +12,10 @@ use ramet_tests::check;
 use ramet_tests::disk::{Disk, Fs, GIB, MIB};
 use ramet_tests::pattern::Pattern;
 use ramet_tests::prove::{Contents, Kind, is_clone, same_contents};
+use ramet_tests::range::total;
 use ramet_tests::server::Server;
-use ramet_tests::tool::scratch;
-use ramet_tests::tree::RandomTree;
+use ramet_tests::tool::{arg, run, scratch};
+use ramet_tests::tree::{RandomTree, digest};
 
 const EXT4: Fs<'static> = Fs::Ext(&["-t", "ext4", "-b", "4096"]);
 
@@ -269,6 +270,47 @@ fn every_layout_of_ext_comes_back() {
     round_trip(&agent, &source, &contents);
 }
 
+const OTHERS: Contents<'static> =
+    &[(1, Kind::Xfs), (2, Kind::Btrfs), (3, Kind::Ntfs), (4, Kind::Exfat), (5, Kind::F2fs)];
+
+/// What else administrators have, each with files: by the kernel, by its FUSE driver, or by its own tools.
+fn others() -> Disk {
+    let sizes = ["1:0:+320M", "2:0:+160M", "3:0:+64M", "4:0:+160M", "5:0:+160M"];
+    let args: Vec<&str> = sizes.iter().flat_map(|size| ["-n", size]).collect();
+    let disk = Disk::with_sgdisk(880 * MIB, &args);
+    let made: [(&str, &[&str]); 5] = [
+        ("mkfs.xfs", &["-q", "-f"]),
+        ("mkfs.btrfs", &["-q", "-f"]),
+        ("mkntfs", &["-F", "-Q", "-q"]),
+        ("mkfs.exfat", &[]),
+        ("mkfs.f2fs", &["-q", "-f"]),
+    ];
+    for (number, (program, args)) in (1..).zip(made) {
+        disk.format(&disk.part(number), Fs::By(program, args));
+    }
+    for number in [1, 2] {
+        RandomTree::new(u64::from(number)).grow(Mounted::writable(&disk, &disk.part(number)).at());
+    }
+    // exFAT has no holes; what puts files into F2FS fills them, and there is no room for that.
+    let few = RandomTree { unix: false, files: 24, seed: 3 };
+    for (number, driver) in [(3, "ntfs-3g"), (4, "exfat-fuse")] {
+        few.grow(Mounted::by(driver, &disk, &disk.part(number), "rw").at());
+    }
+    let folder = scratch();
+    few.grow(folder.path());
+    run("find", &[arg(folder.path()), "-size", "+8M", "-delete"]);
+    run("sload.f2fs", &["-f", arg(folder.path()), Loop::part_writable(&disk, &disk.part(5)).name()]);
+    disk
+}
+
+#[test]
+fn xfs_btrfs_ntfs_exfat_and_f2fs_come_back_through_a_server() {
+    let server = Server::start();
+    let source = others();
+    let target = round_trip(&Agent::of(&server), &source, OTHERS);
+    check::gpt_is_clean(&target);
+}
+
 #[test]
 fn a_larger_target_gets_its_backup_header_at_its_end() {
     let (_folder, agent) = folder();
@@ -354,6 +396,38 @@ fn two_disks_come_back_in_their_order_and_as_pairs() {
     agent.restore(&[], "pair", &["--pair", &pairs[0], "--pair", &pairs[1]]).done();
     same_contents(&first, &one, &[(1, Kind::Ext)]);
     same_contents(&second, &two, &[(1, Kind::Ext)]);
+}
+
+/// The btrfs on the first partitions of both disks, mounted.
+fn pool(disks: &[Disk; 2], options: &str) -> (Mounted, Loop) {
+    let [one, two] = disks.each_ref().map(|disk| Loop::part_writable(disk, &disk.part(1)));
+    (Mounted::of(one, &format!("{options},device={}", two.name())), two)
+}
+
+#[test]
+fn a_btrfs_over_two_disks_comes_back() {
+    let (_folder, agent) = folder();
+    let disks = [0, 1].map(|_| Disk::with_sgdisk(200 * MIB, &["-n", "1:0:0"]));
+    {
+        let loops = disks.each_ref().map(|disk| Loop::part_writable(disk, &disk.part(1)));
+        run("mkfs.btrfs", &["-q", "-f", "-d", "raid0", "-m", "raid1", loops[0].name(), loops[1].name()]);
+    }
+    RandomTree::new(21).grow(pool(&disks, "rw,noatime").0.at());
+    let wanted = digest(pool(&disks, "ro").0.at());
+    let captured = agent.capture(&[&disks[0].path, &disks[1].path], "pool", &[]).done();
+    let used = captured.figure("used_bytes");
+    assert!(used < 100 * MIB, "{used} bytes");
+    let [one, two] = [target(&disks[0], disks[0].size, 22), target(&disks[1], disks[1].size, 23)];
+    agent.restore(&[&one.0.path, &two.0.path], "pool", &[]).done();
+    // Of each disk its first and last MiB, and those of its partition, are blanked.
+    let touched = |(disk, noise): &(Disk, Pattern)| total(&noise.touched(disk));
+    let written = touched(&one) + touched(&two);
+    assert!(written < used + 8 * MIB, "{written} bytes were written, {used} are in use");
+    let clones = [one.0, two.0];
+    digest(pool(&clones, "ro").0.at()).assert_same(&wanted);
+    let loops = clones.each_ref().map(|disk| Loop::part(disk, &disk.part(1)));
+    run("btrfs", &["device", "scan", loops[0].name(), loops[1].name()]);
+    run("btrfs", &["check", loops[0].name()]);
 }
 
 #[test]

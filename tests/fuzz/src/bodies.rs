@@ -36,6 +36,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("lvm", extents),
     ("md", extents),
     ("ntfs", ntfs),
+    ("signatures", extents),
     ("swap", extents),
     ("xfs", extents),
     ("gpt", table),
