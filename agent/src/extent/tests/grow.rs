@@ -27,7 +27,7 @@ fn the_last_volume_that_can_grow_takes_all_and_lvm_agrees() {
     for (names, segments) in [(["swap", "root"], 1), (["root", "swap"], 2)] {
         let rig = Rig::new(&[100]);
         for name in names {
-            rig.create(name, if name == "root" { "-l 60" } else { "-l 20" });
+            rig.create(name, if name == "root" { "-l 60 vg0" } else { "-l 20 vg0" });
         }
         // As large as the disk: no extent is free.
         rig.lvm("lvextend", &format!("-l +100%FREE vg0/{}", names[1]));
@@ -69,7 +69,7 @@ fn the_last_volume_that_can_grow_takes_all_and_lvm_agrees() {
 fn a_text_goes_round_the_end_of_its_area() {
     let rig = Rig::on(vec![Image::garbage(24 * MIB)]);
     rig.group("--metadatasize 32k", "-s 1M");
-    rig.create("root", "-l 10");
+    rig.create("root", "-l 10 vg0");
     rig.fill("root", &ext4(10 * MIB));
     let mut places = Vec::new();
     for n in 0..40 {
@@ -89,7 +89,7 @@ fn a_text_goes_round_the_end_of_its_area() {
 #[test]
 fn refuses_groups_that_are_more_than_one_disk_or_hold_more_than_volumes() {
     let two = Rig::new(&[40, 40]);
-    two.create("root", "-l 60");
+    two.create("root", "-l 60 vg0");
     let error = growth_of(&device(&two), 0).unwrap_err().to_string();
     assert!(error.contains("2 physical volumes, 1 expected"), "{error}");
     let empty = Rig::on(vec![Image::garbage(40 * MIB)]);
