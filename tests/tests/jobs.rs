@@ -200,7 +200,7 @@ fn an_identity_is_declared_shown_and_ordered_and_a_plain_copy_in_its_place_is_a_
     // Nothing on this disk is a system that has an identity.
     let job = server.json("restore genet --to genet --yes")["jobs"][0].as_u64().unwrap();
     let boot = server.boot("mode=job");
-    boot.end(&[&disk.path]);
+    boot.end(&[&disk.path]).expect_status(1);
     assert!(boot.file("outcome").contains("without identity"), "{}", boot.file("outcome"));
     assert_eq!(boot.file("then"), "wait", "it would start as its source's double");
     server.ramet(&format!("job watch {job} --timeout 60s")).expect_status(1);
