@@ -26,6 +26,7 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, FromArgs)]
 #[argh(subcommand)]
+#[allow(clippy::large_enum_variant)] // one value in a process, and argh takes no box
 pub enum Command {
     /// Look.
     Inspect(Inspect),
