@@ -55,8 +55,6 @@ pub enum Fs<'a> {
     Ext(&'a [&'a str]),
     /// `mkfs.vfat -F` 12, 16 or 32.
     Fat(u32),
-    /// Another program with `-q`: `mkfs.xfs`, `mkfs.btrfs`.
-    By(&'a str),
     /// `mkswap`.
     Swap,
     /// Another program that makes one, with its arguments before the device.
@@ -209,10 +207,6 @@ impl Disk {
             Fs::Fat(bits) => {
                 let device = Loop::part_writable(self, part);
                 run("mkfs.vfat", &["-F", &bits.to_string(), "-n", "GENET", device.name()]);
-            }
-            Fs::By(program) => {
-                let device = Loop::part_writable(self, part);
-                run(program, &["-q", device.name()]);
             }
             Fs::Swap => {
                 let device = Loop::part_writable(self, part);

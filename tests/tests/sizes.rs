@@ -50,7 +50,7 @@ fn bytes_of(mounted: &Mounted) -> u64 {
 
 #[test]
 fn xfs_and_btrfs_fill_a_larger_disk_and_swap_moves_behind_them() {
-    for fs in [Fs::By("mkfs.xfs"), Fs::By("mkfs.btrfs")] {
+    for fs in [Fs::By("mkfs.xfs", &["-q"]), Fs::By("mkfs.btrfs", &["-q"])] {
         let (_folder, agent) = folder();
         let source = system(fs, 600 * MIB, "+50M");
         agent.capture(&[&source.path], "genet", &[]).done();
@@ -80,7 +80,7 @@ fn xfs_and_btrfs_fill_a_larger_disk_and_swap_moves_behind_them() {
 #[test]
 fn a_layout_makes_swap_anew_with_the_same_uuid() {
     let (folder, agent) = folder();
-    let source = system(Fs::By("mkfs.btrfs"), 600 * MIB, "+50M");
+    let source = system(Fs::By("mkfs.btrfs", &["-q"]), 600 * MIB, "+50M");
     agent.capture(&[&source.path], "genet", &[]).done();
     let layout = folder.path().join("layout.toml");
     fs::write(&layout, "[[partitions]]\nnumber = 3\nsize = \"120MiB\"\n[[partitions]]\nnumber = 2\nsize = \"rest\"\n")
@@ -98,7 +98,7 @@ fn a_layout_makes_swap_anew_with_the_same_uuid() {
 #[test]
 fn what_is_not_asked_for_is_the_image_byte_for_byte() {
     let (_folder, agent) = folder();
-    let source = system(Fs::By("mkfs.xfs"), 600 * MIB, "0");
+    let source = system(Fs::By("mkfs.xfs", &["-q"]), 600 * MIB, "0");
     agent.capture(&[&source.path], "genet", &[]).done();
     let (one, two) = (noise(600 * MIB), noise(600 * MIB));
     agent.restore(&[&one.path], "genet", &[]).done();
@@ -110,7 +110,7 @@ fn what_is_not_asked_for_is_the_image_byte_for_byte() {
 #[test]
 fn refuses_sizes_that_do_not_do_and_writes_nothing() {
     let (folder, agent) = folder();
-    let source = system(Fs::By("mkfs.xfs"), 600 * MIB, "+50M");
+    let source = system(Fs::By("mkfs.xfs", &["-q"]), 600 * MIB, "+50M");
     agent.capture(&[&source.path], "genet", &[]).done();
     let layout = folder.path().join("layout.toml");
     let with_layout = |text: &str| {
