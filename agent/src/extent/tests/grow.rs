@@ -68,7 +68,7 @@ fn the_last_volume_that_can_grow_takes_all_and_lvm_agrees() {
 #[test]
 fn a_text_goes_round_the_end_of_its_area() {
     let rig = Rig::on(vec![Image::garbage(24 * MIB)]);
-    rig.group("--metadatasize 32k", "-s 1M");
+    rig.group("--metadatasize 32k --dataalignment 32k", "-s 1M");
     rig.create("root", "-l 10 vg0");
     rig.fill("root", &ext4(10 * MIB));
     let mut places = Vec::new();
