@@ -160,6 +160,10 @@ impl Watch for Watcher<'_> {
         self.meter.set("restoring", now.total, now.done, now.kept, now.fetched);
         self.meter.set_parts(now.parts.clone());
     }
+
+    fn step(&self, step: &str) {
+        self.meter.begin(step, 0);
+    }
 }
 
 fn show_plan(plan: &Plan, json: bool) {

@@ -257,6 +257,10 @@ impl Watch for Watcher<'_> {
         self.here.meter.set(RESTORING, now.total, now.done, now.kept, now.fetched);
         self.here.meter.set_parts(now.parts.clone());
     }
+
+    fn step(&self, step: &str) {
+        self.here.meter.begin(step, 0);
+    }
 }
 
 /// Nothing was begun: a clear answer is a refusal, silence a failure.
