@@ -13,8 +13,7 @@ use crate::disk::source::ReadAt;
 use ramet_wire::MIB;
 
 /// All blocks in use, tables of groups that will go included; 3 % of them and 1 % of the whole for extent trees that are
-/// split, as resize2fs counts it; a group and 16 MiB for tables that move, which resize2fs counts where groups lie alone; and
-/// groups enough for all inodes.
+/// split, as resize2fs counts it; 16 MiB for tables that move; and groups enough for all inodes.
 ///
 /// # Errors
 /// A doubt about the superblock, or the reason why it can not be shrunk; [`ExtentError::Read`].
@@ -36,7 +35,6 @@ pub fn room(part: &dyn ReadAt) -> Result<Room, ExtentError> {
     let groups = (inodes - free_inodes).div_ceil(geometry.inodes_per_group.max(1));
     let for_inodes = groups.saturating_mul(geometry.blocks_per_group * geometry.block);
     let size = geometry.blocks * geometry.block;
-    let group = geometry.blocks_per_group * geometry.block;
-    let least = (used + used / 32 + size / 100 + group + 16 * MIB).max(for_inodes).min(size);
+    let least = (used + used / 32 + size / 100 + 16 * MIB).max(for_inodes).min(size);
     Ok(Room { size, least, device: 0 })
 }
