@@ -53,6 +53,11 @@ pub(super) trait Layout: Send + Sync {
         u64::MAX
     }
 
+    /// Bytes of the unit in which it divides its partition: what is left of one behind the end is no news.
+    fn unit(&self) -> u64 {
+        0
+    }
+
     /// What lies inside a container.
     fn inside(&self) -> Vec<Inside> {
         Vec::new()
@@ -285,7 +290,7 @@ fn map_part(part: Part) -> Result<Map, ExtentError> {
         Ok(Some((layout, used_bytes))) => {
             let (mut warnings, inside) = (layout.warnings(), layout.inside());
             let behind = size.saturating_sub(layout.end());
-            if behind >= BEHIND_MAX {
+            if behind >= BEHIND_MAX && behind > layout.unit() {
                 let kind = &content.kind;
                 warnings.push(format!("{behind} bytes lie behind the end of the {kind} and are copied as they are"));
             }

@@ -135,6 +135,10 @@ impl Layout for Clusters {
     fn end(&self) -> u64 {
         self.boot.heap_start + self.boot.clusters * self.boot.cluster_len
     }
+
+    fn unit(&self) -> u64 {
+        self.boot.cluster_len
+    }
 }
 
 /// Runs of used clusters, one piece of the bitmap at a time.

@@ -125,6 +125,10 @@ impl Layout for F2fs {
     fn end(&self) -> u64 {
         (self.superblock.main + self.superblock.main_segments * SEGMENT) * BLOCK
     }
+
+    fn unit(&self) -> u64 {
+        SEGMENT * BLOCK
+    }
 }
 
 /// Blocks `from` to `to`.

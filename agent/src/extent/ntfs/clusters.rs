@@ -75,6 +75,10 @@ impl Layout for Clusters {
         self.boot.clusters * self.boot.cluster_len
     }
 
+    fn unit(&self) -> u64 {
+        self.boot.cluster_len
+    }
+
     fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
     }

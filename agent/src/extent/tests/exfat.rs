@@ -152,7 +152,7 @@ fn agrees_with_partclone_on_the_largest_clusters() {
         fs::write(mount.0.join("file"), noise(MIB, 1)).unwrap();
     }
     let map = image.map();
-    assert!(!map.whole, "{map:?}");
+    assert!(!map.whole && map.warnings.is_empty(), "{map:?}");
     let data = of_kind(&extents(&map, 512 * MIB), ExtentKind::Data);
     let used = partclone("partclone.exfat", &image);
     // Less than a cluster is left behind the last one.

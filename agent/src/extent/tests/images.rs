@@ -123,15 +123,20 @@ impl Image {
     }
 }
 
-/// The map, and the time that the processor worked for it: what else the machine does is left out.
-pub(super) fn mapped(image: &Image) -> (Map, Duration) {
-    let worked = || {
+/// What comes of it, and the time that the processor worked for it: what else the machine does is left out.
+pub(super) fn worked<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let so_far = || {
         let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
         Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
     };
-    let before = worked();
-    let map = image.map();
-    (map, worked() - before)
+    let before = so_far();
+    let out = work();
+    (out, so_far() - before)
+}
+
+/// The map, and the time that the processor worked for it.
+pub(super) fn mapped(image: &Image) -> (Map, Duration) {
+    worked(|| image.map())
 }
 
 pub(super) fn source(path: &Path) -> Arc<dyn ReadAt> {

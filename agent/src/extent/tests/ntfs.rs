@@ -108,6 +108,12 @@ fn agrees_with_partclone_on_clusters_of_64_kib() {
     check(64 * MIB, "-c 65536", "rw", &["half full", "fragmented"]);
 }
 
+/// The largest there are; mkntfs wants 512 MiB for its log.
+#[test]
+fn agrees_with_partclone_on_clusters_of_2_mib() {
+    check(640 * MIB, "-c 2097152", "rw", &["fresh", "half full"]);
+}
+
 #[test]
 fn agrees_with_partclone_on_sectors_of_4096_bytes() {
     check(24 * MIB, "-s 4096 -c 4096", "rw", &["fresh", "half full", "fragmented"]);
