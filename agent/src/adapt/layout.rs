@@ -344,11 +344,16 @@ fn fill(frame: &Frame<'_>, abilities: &[Ability]) -> Result<BTreeMap<u32, u64>, 
         order.iter().filter_map(of).map(one).collect::<Vec<_>>().join(", ")
     };
     let chosen = if end > limit {
-        let can = |ability: &Ability| ability.least.is_ok() && ability.inside != Inside::Swap;
+        // One that is smaller than what is to be given is no help: then the others' reasons are what an operator needs.
+        let len = |ability: &Ability| {
+            order.iter().find(|entry| entry.number == ability.number).map_or(0, |entry| entry.range.len())
+        };
+        let can =
+            |ability: &Ability| ability.least.is_ok() && ability.inside != Inside::Swap && len(ability) > end - limit;
         last(&can).ok_or_else(|| RefusedLayout::Nobody {
             disk: frame.ordinal,
             doing: format!("shrink, which needs {} bytes less", end - limit),
-            reasons: why(&|ability| ability.least.clone().err().unwrap_or_default()),
+            reasons: why(&|ability| ability.least.clone().err().unwrap_or_else(|| "is smaller than that".to_owned())),
         })?
     } else if limit - end < MIB {
         return Ok(none);

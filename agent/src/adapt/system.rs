@@ -191,9 +191,33 @@ pub fn identify(
 fn rename(images: &[DiskImage], disks: &[Held<'_>]) -> Result<Result<uuid::Plan, SystemError>, SystemError> {
     let seed = ring::rand::generate::<[u8; 32]>(&ring::rand::SystemRandom::new()).map_err(|_| SystemError::Random)?;
     let tables = tables(disks)?;
-    let volumes = DiskVolumes::open(&places(disks, &tables)?, false)?;
+    let at = places(disks, &tables)?;
+    let plan = rehearse(images, disks, &at, Seed::new(seed.expose()))?;
+    let volumes = DiskVolumes::open(&at, false)?;
     let logical: Vec<(String, &Path)> = volumes.logical().map(|(name, path)| (name.to_owned(), path)).collect();
-    let mut plan = uuid::plan(&named(images, disks)?, &opened(&logical)?, Seed::new(seed.expose()))?;
+    let targets: Vec<MediumBytes<'_>> = disks.iter().map(|disk| MediumBytes(disk.medium)).collect();
+    let devices = logical.iter().map(|(name, path)| Ok((name.as_str(), writable(path)?)));
+    let devices: Vec<(&str, FileBytes)> = devices.collect::<Result<_, SystemError>>()?;
+    let disk = disks.iter().zip(&targets);
+    let disk = disk.map(|(disk, bytes)| uuid::Device::Disk(disk.ordinal, bytes as &dyn WriteAt));
+    let volume = devices.iter().map(|(name, bytes)| uuid::Device::Volume(name, bytes as &dyn WriteAt));
+    let written = uuid::write(&plan, &disk.chain(volume).collect::<Vec<_>>()).map_err(SystemError::from);
+    drop(devices);
+    let flushed = volumes.finish().map_err(SystemError::from).and_then(|()| flush(disks));
+    Ok(written.and(flushed).map(|()| plan))
+}
+
+/// Plans new ids without those that must stay. The devices are read-only, not just the mounts: a driver that mounts a file
+/// system for reading writes into its log all the same (XFS, `xlog_clear_stale_blocks`), where the plan has looked already.
+fn rehearse(
+    images: &[DiskImage],
+    disks: &[Held<'_>],
+    at: &[DiskAt<'_>],
+    seed: Seed,
+) -> Result<uuid::Plan, SystemError> {
+    let volumes = DiskVolumes::open(at, true)?;
+    let logical: Vec<(String, &Path)> = volumes.logical().map(|(name, path)| (name.to_owned(), path)).collect();
+    let mut plan = uuid::plan(&named(images, disks)?, &opened(&logical)?, seed)?;
     let renamed = plan.renamed();
     let blocked = within(|space| -> Result<_, SystemError> {
         let tree = assemble(&volumes, &space.folder()?, true)?;
@@ -205,16 +229,7 @@ fn rename(images: &[DiskImage], disks: &[Held<'_>]) -> Result<Result<uuid::Plan,
         blocked
     })??;
     blocked.iter().for_each(|blocker| plan.keep(&blocker.old, &blocker.why));
-    let targets: Vec<MediumBytes<'_>> = disks.iter().map(|disk| MediumBytes(disk.medium)).collect();
-    let devices = logical.iter().map(|(name, path)| Ok((name.as_str(), writable(path)?)));
-    let devices: Vec<(&str, FileBytes)> = devices.collect::<Result<_, SystemError>>()?;
-    let disk = disks.iter().zip(&targets);
-    let disk = disk.map(|(disk, bytes)| uuid::Device::Disk(disk.ordinal, bytes as &dyn WriteAt));
-    let volume = devices.iter().map(|(name, bytes)| uuid::Device::Volume(name, bytes as &dyn WriteAt));
-    let written = uuid::write(&plan, &disk.chain(volume).collect::<Vec<_>>()).map_err(SystemError::from);
-    drop(devices);
-    let flushed = volumes.finish().map_err(SystemError::from).and_then(|()| flush(disks));
-    Ok(written.and(flushed).map(|()| plan))
+    Ok(plan)
 }
 
 /// Where ids may be named and nobody can look: a clone that does not boot is worse than an equal UUID.

@@ -314,8 +314,20 @@ mod tests {
     #[test]
     fn every_argument_of_the_table_is_understood() {
         let good = ["menu", "https://h:1", &format!("sha256:{}", "0a".repeat(32)), "t", "web", "0:serial=x", "media"];
-        let more =
-            ["52-54-00-12-34-56", "fd00::2/64,fd00::1,fd00::3", "7", "yes", "wait", "1", "1", "1", "1", "1", "1"];
+        let more = [
+            "52-54-00-12-34-56",
+            "fd00::2/64,fd00::1,fd00::3",
+            "7",
+            "yes",
+            "boot-check",
+            "wait",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+        ];
         for (argument, value) in ARGUMENTS.iter().zip(good.iter().copied().chain(more)) {
             assert!(of(&format!("{}={value}", argument.name)).is_ok(), "{}={value}", argument.name);
         }
