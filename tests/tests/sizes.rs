@@ -118,9 +118,11 @@ fn refuses_sizes_that_do_not_do_and_writes_nothing() {
     let source = system(Fs::By("mkfs.xfs", &["-q"]), 600 * MIB, "+50M");
     agent.capture(&[&source.path], "genet", &[]).done();
     let layout = folder.path().join("layout.toml");
+    fs::write(&layout, "[[partitions]]\nnumber = 2\nsize = \"rest\"\n").unwrap();
     let with_layout = |text: &str| {
-        fs::write(&layout, text).unwrap();
-        vec!["--layout".to_owned(), layout.to_str().unwrap().to_owned()]
+        let own = tempfile::Builder::new().suffix(".toml").tempfile_in(folder.path()).unwrap().keep().unwrap().1;
+        fs::write(&own, text).unwrap();
+        vec!["--layout".to_owned(), own.to_str().unwrap().to_owned()]
     };
     let fill = || vec!["--size".to_owned(), "fill".to_owned()];
     let cases = [
