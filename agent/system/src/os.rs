@@ -142,14 +142,14 @@ fn unquote(raw: &str) -> Option<String> {
             ('"' | '\'', None) => quote = Some(c),
             (c, Some(open)) if c == open => quote = None,
             (c, None) if c.is_whitespace() => return None,
-            (c, _) if !c.is_control() => value.push(c),
-            _ => {}
+            (c, _) => value.push(c),
         }
         if value.len() > VALUE_MAX {
             return None;
         }
     }
-    quote.is_none().then_some(value)
+    // Escaped ones, too.
+    quote.is_none().then(|| value.chars().filter(|c| !c.is_control()).collect())
 }
 
 #[cfg(test)]
