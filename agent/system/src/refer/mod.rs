@@ -1,6 +1,6 @@
 //! Whatever names a file system, swap or partition by its id follows when that id changes.
 //!
-//! In: a clone's mounted tree, and old and new ids. Out: its files with the new ones, staged in [`Root`]; before that, what
+//! In: a clone's mounted tree, and old and new ids. Out: its files with the new ones, staged in [`Root`](crate::Root); before that, what
 //! cannot follow.
 //! Promise: only whole words change, and by others of the same length: no file gets another length, encoding or order.
 //!

@@ -85,7 +85,7 @@ impl Root {
     /// with all below it, but never a mount point.
     ///
     /// # Errors
-    /// [`RootError::Locked`] for a mount point, [`RootError::Count`] for more than [`REMOVE_MAX`] names.
+    /// [`RootError::Locked`] for a mount point, [`RootError::Count`] for more than `REMOVE_MAX` names.
     pub fn remove(&mut self, path: impl AsRef<Path>, say: &str) -> Result<bool, RootError> {
         let real = self.resolve(path.as_ref(), Links::Replace)?;
         if self.node(&real)?.is_none() {

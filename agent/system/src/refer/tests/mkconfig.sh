@@ -1,3 +1,4 @@
+#!/bin/sh
 # usage: mkconfig.sh make|again IMAGE FOLDER UUID
 # Prints what grub-mkconfig writes for an ext4 with this UUID. `make` makes the file system, `again` gives it the UUID.
 set -eu
