@@ -42,7 +42,7 @@ impl Set {
     pub const fn bytes_max(self) -> u64 {
         match self {
             Self::All => 28 << 20,
-            Self::Vm => 10 << 20,
+            Self::Vm => 11 << 20,
         }
     }
 
