@@ -84,6 +84,9 @@ pub enum SystemError {
     /// For new ids.
     #[error("making new UUIDs: the kernel gives no random numbers")]
     Random,
+    /// A disk or logical volume of the clone.
+    #[error("opening a volume of the clone")]
+    Device(#[source] io::Error),
     /// This program, which the clone shall run.
     #[error("reading the agent's own program")]
     Program(#[source] io::Error),
@@ -290,7 +293,7 @@ fn places<'a>(disks: &[Held<'a>], tables: &'a [Table]) -> Result<Vec<DiskAt<'a>>
 }
 
 fn source(file: &File, size: u64) -> Result<Arc<dyn ReadAt>, SystemError> {
-    let file = file.try_clone().map_err(SystemError::Program)?;
+    let file = file.try_clone().map_err(SystemError::Device)?;
     Ok(Arc::new(FileSource::new(file, size)))
 }
 
@@ -304,17 +307,24 @@ fn named<'a>(images: &'a [DiskImage], disks: &[Held<'_>]) -> Result<Vec<uuid::Di
 
 fn opened(volumes: &[(String, &Path)]) -> Result<Vec<uuid::Volume>, SystemError> {
     let open = |(name, path): &(String, &Path)| {
-        let file = File::open(path).map_err(SystemError::Program)?;
-        let size = crate::disk::ioctl::device_size(&file).map_err(SystemError::Program)?;
+        let (file, size) = device(path, false)?;
         Ok(uuid::Volume { name: name.clone(), bytes: source(&file, size)? })
     };
     volumes.iter().map(open).collect()
 }
 
 fn writable(path: &Path) -> Result<FileBytes, SystemError> {
-    let file = File::options().read(true).write(true).open(path).map_err(SystemError::Program)?;
-    let size = crate::disk::ioctl::device_size(&file).map_err(SystemError::Program)?;
-    Ok(FileBytes::new(file, size))
+    device(path, true).map(|(file, size)| FileBytes::new(file, size))
+}
+
+/// A logical volume's device and its size in bytes.
+fn device(path: &Path, write: bool) -> Result<(File, u64), SystemError> {
+    let open = || {
+        let file = File::options().read(true).write(write).open(path)?;
+        let size = crate::disk::ioctl::device_size(&file)?;
+        Ok((file, size))
+    };
+    open().map_err(SystemError::Device)
 }
 
 fn flush(disks: &[Held<'_>]) -> Result<(), SystemError> {
