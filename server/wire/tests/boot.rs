@@ -272,6 +272,31 @@ fn firmware_must_find_a_loader_of_its_kind() {
             Unknown,
             "nothing that starts",
         ),
+        row(
+            "UEFI, nothing that starts",
+            |m| {
+                no_esp_no_code(m);
+                facts(m).systems.clear();
+                m.source.firmware = Some("bios".to_owned());
+            },
+            "uefi",
+            &[AHCI],
+            &[],
+            Unknown,
+            "nothing that starts",
+        ),
+        row(
+            "UEFI, a system of a BIOS machine",
+            |m| {
+                no_esp_no_code(m);
+                m.source.firmware = Some("bios".to_owned());
+            },
+            "uefi",
+            &[AHCI],
+            &[],
+            No,
+            "switch its firmware to BIOS",
+        ),
         row("BIOS, a system without code", no_esp_no_code, "bios", &[AHCI], &[], No, "no boot code for a BIOS"),
         row("GRUB without its core", |m| facts(m).bios[0].next = false, "bios", &[AHCI], &[], No, "holds nothing"),
         row(

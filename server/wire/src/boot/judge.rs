@@ -17,6 +17,8 @@ use std::fmt;
 const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
 /// Where GRUB's core lies on a GPT disk that a BIOS starts.
 const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+/// A disk of data starts nowhere, and is not meant to.
+const NOTHING_STARTS: &str = "nothing that starts was found in the image";
 /// Most reasons of a verdict, and their longest text in characters.
 const REASONS_MAX: usize = 32;
 const REASON_MAX: usize = 400;
@@ -163,8 +165,11 @@ fn uefi(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
     let loaders = manifest.firmware.as_ref().map_or(&[][..], |firmware| &firmware.loaders);
     if !has_entry(manifest, &ESP) {
         let code = facts.is_some_and(|facts| facts.bios.iter().any(|bios| bios.code != Code::None));
-        if from == Some("bios") || code {
+        let system = facts.is_some_and(|facts| !facts.systems.is_empty());
+        if code || from == Some("bios") && system {
             reasons.no("the image starts by BIOS and the target by UEFI: switch its firmware to BIOS (CSM)");
+        } else if facts.is_some() && !system {
+            reasons.open(NOTHING_STARTS);
         } else if loaders.is_empty() {
             reasons.open("the image has no EFI system partition");
         }
@@ -228,9 +233,8 @@ fn bios(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
         match codes.iter().find(|code| code.code == Code::Grub) {
             Some(code) => reasons.no(format!("the boot code of disk {} loads a sector that holds nothing", code.disk)),
             None if esp => reasons.no(other),
-            // A disk of data starts nowhere, and is not meant to.
             None if facts.is_none_or(|facts| facts.systems.is_empty()) => {
-                reasons.open("nothing that starts was found in the image");
+                reasons.open(NOTHING_STARTS);
             }
             None => reasons.no("the image has no boot code for a BIOS in its first sector"),
         }
