@@ -6,6 +6,7 @@
 use super::layout::{Ability, Inside};
 use crate::disk::source::{ReadAt, Window};
 use crate::extent::{self, Room};
+use ramet_wire::adapt::may_shrink;
 use ramet_wire::manifest::{DiskImage, PartitionImage};
 use ramet_wire::{ByteRange, MIB};
 
@@ -25,7 +26,13 @@ pub fn heads(image: &DiskImage) -> Vec<ByteRange> {
 /// What the partitions of `image` can do; `disk` shows its heads.
 #[must_use]
 pub fn abilities(image: &DiskImage, disk: &dyn ReadAt) -> Vec<Ability> {
-    image.partitions.iter().map(|partition| ability(partition, disk)).collect()
+    let of = |partition: &PartitionImage| {
+        let ability = ability(partition, disk);
+        // The server's plan refuses what this says can not shrink.
+        debug_assert!(ability.least.is_err() || may_shrink(partition), "{ability:?}");
+        ability
+    };
+    image.partitions.iter().map(of).collect()
 }
 
 fn ability(partition: &PartitionImage, disk: &dyn ReadAt) -> Ability {

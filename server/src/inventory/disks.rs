@@ -20,7 +20,7 @@ pub enum NoDisks {
         found: usize,
     },
     /// One is too small.
-    #[error("disk {name} has {found} bytes, the image's disk {ordinal} has {wanted}")]
+    #[error("disk {name} has {found} bytes, the image's disk {ordinal} wants {wanted}")]
     Size {
         /// As the machine's kernel calls it.
         name: String,

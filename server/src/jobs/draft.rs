@@ -6,14 +6,17 @@
 use super::engine::by_hand;
 use crate::db::jobs::{self, NewJob};
 use crate::db::machines::MachineRow;
-use crate::inventory::{candidates, disks};
+use crate::inventory::candidates;
+use crate::inventory::disks::{self, NoDisks};
 use ramet_wire::ImageRef;
-use ramet_wire::adapt::{Adapt, Becomes};
+use ramet_wire::adapt::{Adapt, Becomes, may_shrink};
 use ramet_wire::agents::DiskSeen;
 use ramet_wire::id::{hex, sha256};
 use ramet_wire::jobs::{JobDisk, JobKind, JobOptions, Plan, PlannedMachine};
 use ramet_wire::machines::{Label, RunsWhat};
+use ramet_wire::manifest::DiskImage;
 use rusqlite::{Connection, TransactionBehavior};
+use std::collections::BTreeSet;
 
 /// Tries of a job whose operator said nothing.
 const TRIES: u32 = 3;
@@ -41,8 +44,8 @@ pub(super) struct Part {
     pub machine: MachineRow,
     pub kind: JobKind,
     pub image: Option<ImageRef>,
-    /// Bytes of the image's disks; none where they are not known.
-    pub sizes: Option<Vec<(u32, u64)>>,
+    /// The image's disks; none where they are not known.
+    pub sizes: Option<Vec<ImageDisk>>,
     pub options: JobOptions,
     /// What the machine becomes beyond the copy, without a token.
     pub adapt: Adapt,
@@ -50,6 +53,56 @@ pub(super) struct Part {
     pub checked: bool,
     pub warnings: Vec<String>,
     pub refused: Option<String>,
+}
+
+/// A disk of an image, as far as it is known.
+#[derive(Clone, Debug)]
+pub(super) struct ImageDisk {
+    ordinal: u32,
+    /// Bytes.
+    size: u64,
+    /// Bytes in use, once it is captured.
+    used: Option<u64>,
+    /// Bytes of partitions that no restore shrinks.
+    fixed: u64,
+    /// What those hold.
+    kinds: Vec<String>,
+}
+
+impl ImageDisk {
+    /// A captured one.
+    pub fn of(disk: &DiskImage) -> Self {
+        let fixed = || disk.partitions.iter().filter(|partition| !may_shrink(partition));
+        let kinds: BTreeSet<&String> = fixed().map(|partition| &partition.content.kind).collect();
+        Self {
+            ordinal: disk.ordinal,
+            size: disk.size,
+            used: Some(disk.partitions.iter().map(|partition| partition.used_bytes).fold(0, u64::saturating_add)),
+            fixed: fixed().map(|partition| partition.range.len()).fold(0, u64::saturating_add),
+            kinds: kinds.into_iter().cloned().collect(),
+        }
+    }
+
+    /// One that will be captured first.
+    pub const fn to_be(ordinal: u32, size: u64) -> Self {
+        Self { ordinal, size, used: None, fixed: 0, kinds: Vec::new() }
+    }
+
+    /// That it goes onto a smaller disk, of `found` bytes. Whether that can hold it, its agent computes before it writes.
+    fn onto(&self, found: u64) -> String {
+        let (ordinal, size) = (self.ordinal, self.size);
+        let used = self.used.map(|used| format!(", of which {used} are in use")).unwrap_or_default();
+        format!(
+            "its disk has {found} bytes, the image's disk {ordinal} {size}{used}: its agent shrinks it, or refuses before it \
+             writes"
+        )
+    }
+
+    /// What of it keeps its size.
+    fn keeps(&self) -> Option<String> {
+        let (ordinal, fixed, kinds) = (self.ordinal, self.fixed, self.kinds.join(", "));
+        (fixed > 0).then(|| format!("; {fixed} bytes of the image's disk {ordinal} are not shrunk: {kinds}"))
+    }
 }
 
 /// Which disks, and what is to be said of them.
@@ -65,33 +118,27 @@ fn pairs(part: &mut Part) -> Vec<JobDisk> {
         }
         return Vec::new();
     }
-    let all: Vec<(u32, u64)> = match (&part.sizes, part.kind, options.disk.is_empty()) {
+    let all: Vec<ImageDisk> = match (&part.sizes, part.kind, options.disk.is_empty()) {
         (Some(sizes), JobKind::Restore, _) => sizes.clone(),
         (None, JobKind::Restore, _) => return Vec::new(),
-        (_, _, true) => (0_u32..).zip(candidates(&machine.disks)).map(|(ordinal, _)| (ordinal, 0)).collect(),
+        (_, _, true) => (0_u32..).zip(candidates(&machine.disks)).map(|(at, _)| ImageDisk::to_be(at, 0)).collect(),
         // What is named is what is captured.
         (_, _, false) => return Vec::new(),
     };
-    // Whether a disk of another size can hold it, its agent computes before it writes.
     let any = part.kind == JobKind::Restore && !options.size.is_keep();
-    let least: Vec<(u32, u64)> = all.iter().map(|(ordinal, size)| (*ordinal, if any { 0 } else { *size })).collect();
+    let least = |disk: &ImageDisk| (disk.ordinal, if any { disk.fixed } else { disk.size });
+    let least: Vec<(u32, u64)> = all.iter().map(least).collect();
     match disks::choose(&least, &machine.disks, &options.disk) {
         Ok(pairs) => {
-            let of = |pair: &JobDisk| all.iter().find(|(ordinal, _)| *ordinal == pair.ordinal).map(|(_, size)| *size);
-            let smaller = |pair: &&JobDisk| of(pair).is_some_and(|size| pair.size < size);
-            let say = |pair: &JobDisk| {
-                let (found, wanted) = (pair.size, of(pair).unwrap_or(0));
-                let ordinal = pair.ordinal;
-                format!(
-                    "its disk has {found} bytes, the image's disk {ordinal} {wanted}: its agent shrinks it, or refuses \
-                     before it writes"
-                )
-            };
-            part.warnings.extend(pairs.iter().filter(smaller).map(say));
+            let of = |pair: &JobDisk| Some((pair.size, all.iter().find(|disk| disk.ordinal == pair.ordinal)?));
+            let smaller = pairs.iter().filter_map(of).filter(|(found, disk)| *found < disk.size);
+            part.warnings.extend(smaller.map(|(found, disk)| disk.onto(found)));
             pairs
         }
         Err(why) => {
-            part.refused = Some(format!("{}: {why}", machine.name));
+            let small = any && matches!(why, NoDisks::Size { .. });
+            let fixed = if small { all.iter().filter_map(ImageDisk::keeps).collect() } else { String::new() };
+            part.refused = Some(format!("{}: {why}{fixed}", machine.name));
             Vec::new()
         }
     }

@@ -4,7 +4,7 @@
 //! Promise: nothing is begun for a request of which one machine is refused; what was agreed to is what is done.
 
 use super::beyond::beyond;
-use super::draft::{Draft, Part, assemble};
+use super::draft::{Draft, ImageDisk, Part, assemble};
 use super::engine::by_hand;
 use super::hands::{Errand, PowerNow};
 use crate::db::jobs;
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 #[derive(Clone, Debug)]
 struct Wanted {
     image: ImageRef,
-    disks: Vec<(u32, u64)>,
+    disks: Vec<ImageDisk>,
     warnings: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ fn part(
     machine: MachineRow,
     kind: JobKind,
     image: Option<ImageRef>,
-    sizes: Option<Vec<(u32, u64)>>,
+    sizes: Option<Vec<ImageDisk>>,
     options: JobOptions,
 ) -> Part {
     let refused = match machine.state {
@@ -177,7 +177,7 @@ async fn wanted(app: &Arc<App>, image: ImageRef) -> Result<Wanted, Refusal> {
         let image = ImageRef { name: info.name, id: Some(info.id) };
         let (bytes, _) = app.store.manifest(&image)?;
         let manifest = Manifest::read(&bytes).map_err(|error| Refusal::bug(error.to_string()))?;
-        let disks = manifest.disks.iter().map(|disk| (disk.ordinal, disk.size)).collect();
+        let disks = manifest.disks.iter().map(ImageDisk::of).collect();
         let odd = || format!("image {image} was captured while a file system of it was in use");
         let warnings = manifest.inconsistent.then(odd).into_iter().collect();
         Ok(Wanted { image, disks, warnings })
@@ -234,7 +234,8 @@ async fn clones(
     let name = image.or_else(|| jobs::image_of(&source.name));
     let name = name.ok_or_else(|| Refusal::bad(format!("{} is no name for an image; give one", source.name)))?;
     let usable: Vec<&DiskSeen> = candidates(&source.disks).collect();
-    let sizes: Vec<(u32, u64)> = (0_u32..).zip(usable.iter().map(|disk| disk.size)).collect();
+    let sizes: Vec<ImageDisk> =
+        (0_u32..).zip(usable).map(|(ordinal, disk)| ImageDisk::to_be(ordinal, disk.size)).collect();
     let sizes = (!sizes.is_empty()).then_some(sizes);
     let image = ImageRef { name: name.clone(), id: None };
     let own = JobOptions { expect: Vec::new(), disk: String::new(), force_off: false, ..options.clone() };

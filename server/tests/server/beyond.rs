@@ -4,10 +4,11 @@ use crate::fleet::*;
 use crate::harness::{Answer, image, receipt};
 use ramet_store::testing::TestImage;
 use ramet_wire::adapt::*;
-use ramet_wire::agents::Work;
+use ramet_wire::agents::{DiskSeen, Work};
 use ramet_wire::api::{Action, RunOpened};
 use ramet_wire::jobs::*;
 use ramet_wire::machines::*;
+use ramet_wire::manifest::{Content, Manifest};
 use ramet_wire::settings::Then;
 use ramet_wire::tags::*;
 
@@ -49,6 +50,22 @@ fn prove(fleet: &Fleet, work: &Work, image: &TestImage, adapted: Option<Adapted>
     let receipt = ramet_wire::receipt::Receipt { adapted, ..honest };
     run.1.post("/v1/receipts", &receipt).done(201);
     run.1.post("/v1/jobs/current/leaving", &leaving(Then::Reboot)).done(204);
+}
+
+/// A new machine that the inventory knows by an agent that looked at it; it is off again, and its switch has forgotten.
+fn looked_at(fleet: &Fleet, number: u8, disk: impl FnOnce(&mut DiskSeen)) -> u64 {
+    let id = fleet.machine(number);
+    let looks = AddJobs::Inventory { to: vec![name(number)], tag: None, options: JobOptions::default() };
+    let job = fleet.ask(&looks)[0];
+    fleet.until_it(job, "on", |job| job.step.contains("waits for its agent"));
+    let mut found = hello(number, 7 + u32::from(number));
+    disk(&mut found.disks[0]);
+    fleet.say(&found);
+    fleet.until(job, JobState::Leaving);
+    fleet.server.pass(120);
+    fleet.until(job, JobState::Confirmed);
+    fleet.switches.of(id, |switch| (switch.on, switch.orders) = (false, Vec::new()));
+    id
 }
 
 #[test]
@@ -249,18 +266,7 @@ fn a_receipt_without_the_identity_that_was_ordered_fails_the_job_and_the_machine
 fn an_image_that_would_not_boot_is_refused_unless_overruled_and_unknown_is_a_warning() {
     let fleet = Fleet::start();
     fleet.server.capture(&image("web", 0..3));
-    let id = fleet.machine(1);
-    // The inventory knows this machine by an agent that looked at it.
-    let looks = AddJobs::Inventory { to: vec!["web01".into()], tag: None, options: JobOptions::default() };
-    let job = fleet.ask(&looks)[0];
-    fleet.until_it(job, "on", |job| job.step.contains("waits for its agent"));
-    let mut found = hello(1, 7);
-    found.disks[0].sector = 4096;
-    fleet.say(&found);
-    fleet.until(job, JobState::Leaving);
-    fleet.server.pass(120);
-    fleet.until(job, JobState::Confirmed);
-    fleet.switches.of(id, |switch| switch.on = false);
+    looked_at(&fleet, 1, |disk| disk.sector = 4096);
     let refused = plan(&fleet, &restore("web", &[1]), 409);
     let why = refused.machines[0].refused.clone().unwrap();
     assert!(why.contains("512") && why.contains("4096") && why.contains("--ignore boot-check"), "{why}");
@@ -274,25 +280,42 @@ fn an_image_that_would_not_boot_is_refused_unless_overruled_and_unknown_is_a_war
 }
 
 #[test]
+fn a_smaller_disk_is_refused_by_the_plan_when_what_never_shrinks_is_larger_and_told_with_all_numbers_otherwise() {
+    let fleet = Fleet::start();
+    let web = image("web", 0..3);
+    let as_if = |name: &str, kind: &str| {
+        let mut manifest = Manifest::read(&web.manifest).unwrap();
+        manifest.name = name.parse().unwrap();
+        manifest.disks[0].partitions[0].content = Content::of(kind);
+        manifest.disks[0].partitions[0].whole = false;
+        TestImage { name: manifest.name.clone(), manifest: manifest.write().unwrap(), ..image(name, 0..3) }
+    };
+    let (ext, xfs) = (as_if("ext", "ext4"), as_if("xfs", "xfs"));
+    fleet.server.capture(&ext);
+    fleet.server.capture(&xfs);
+    let disk = &Manifest::read(&web.manifest).unwrap().disks[0];
+    let (size, len) = (disk.size, disk.partitions[0].range.len());
+    looked_at(&fleet, 1, |disk| disk.size = len - 4096);
+    let fill = || JobOptions { size: Size::Fill, ..dry(JobOptions::default()) };
+    let refused = plan(&fleet, &restore_with("xfs", &[1], fill()), 200).machines.remove(0).refused.unwrap();
+    for word in [&(len - 4096).to_string(), &len.to_string(), "xfs"] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let fits = plan(&fleet, &restore_with("ext", &[1], fill()), 200).machines.remove(0);
+    let used = Manifest::read(&ext.manifest).unwrap().disks[0].partitions[0].used_bytes;
+    let numbers = format!("has {} bytes, the image's disk 0 {size}, of which {used} are in use", len - 4096);
+    assert!(fits.warnings.iter().any(|warning| warning.contains(&numbers)), "{numbers}: {fits:?}");
+    // Without a wish, nothing is resized.
+    plan(&fleet, &restore("ext", &[1]), 409);
+}
+
+#[test]
 fn a_clone_whose_image_would_not_boot_ends_before_its_machine_is_switched_on() {
     let fleet = Fleet::start();
     let web = image("web01", 0..3);
     fleet.machine(1);
-    let (id, other) = (fleet.machine(2), fleet.machine(3));
-    for number in [2, 3] {
-        let looks = AddJobs::Inventory { to: vec![name(number)], tag: None, options: JobOptions::default() };
-        let job = fleet.ask(&looks)[0];
-        fleet.until_it(job, "on", |job| job.step.contains("waits for its agent"));
-        let mut found = hello(number, 7 + u32::from(number));
-        found.disks[0].sector = if number == 2 { 4096 } else { 512 };
-        fleet.say(&found);
-        fleet.until(job, JobState::Leaving);
-        fleet.server.pass(120);
-        fleet.until(job, JobState::Confirmed);
-    }
-    for id in [id, other] {
-        fleet.switches.of(id, |switch| (switch.on, switch.orders) = (false, Vec::new()));
-    }
+    let id = looked_at(&fleet, 2, |disk| disk.sector = 4096);
+    looked_at(&fleet, 3, |_| ());
     let (machine, image, to) = ("web01".into(), None, vec![name(2), name(3)]);
     let jobs = fleet.ask(&AddJobs::Clone { machine, image, to, tag: None, options: JobOptions::default() });
     let [_, capture, two, three] = jobs[..] else { panic!("{jobs:?}") };

@@ -5,6 +5,7 @@
 
 use crate::identity::Identity;
 pub use crate::layout::{Layout, LayoutPartition, PartSize};
+use crate::manifest::PartitionImage;
 use serde::{Deserialize, Serialize};
 
 /// Most changes that a receipt lists.
@@ -75,6 +76,17 @@ impl Size {
             Self::Layout(_) => "layout",
         }
     }
+}
+
+/// Kinds of content that a restore onto a smaller disk can shrink.
+const SHRINKS: [&str; 6] = ["ext2", "ext3", "ext4", "btrfs", "ntfs", "swap"];
+
+/// Whether what a partition holds can lie in a smaller one. How far, only its agent knows, from the file system itself.
+#[must_use]
+pub fn may_shrink(partition: &PartitionImage) -> bool {
+    let (kind, state) = (partition.content.kind.as_str(), partition.content.state.as_deref().unwrap_or("clean"));
+    let clean = state.split(',').next() == Some("clean");
+    SHRINKS.contains(&kind) && clean && (!partition.whole || kind == "swap")
 }
 
 /// What becomes of a call of the clone, where an operator wants it to call.
@@ -203,6 +215,26 @@ pub struct Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::{Content, Stored};
+    use crate::{ByteRange, MIB};
+
+    #[test]
+    fn what_is_in_doubt_or_unknown_does_not_shrink() {
+        let of = |kind: &str, state: Option<&str>, whole| PartitionImage {
+            number: 1,
+            range: ByteRange::between(0, MIB),
+            content: Content { state: state.map(str::to_owned), ..Content::of(kind) },
+            whole,
+            used_bytes: 0,
+            stored: Stored { data_bytes: 0, zero_bytes: 0, segments: Vec::new(), digest: Stored::digest_of(&[]) },
+        };
+        for kind in SHRINKS {
+            assert!(may_shrink(&of(kind, None, false)) && may_shrink(&of(kind, Some("clean"), false)), "{kind}");
+            assert!(!may_shrink(&of(kind, Some("needs recovery"), false)), "{kind}");
+        }
+        assert!(may_shrink(&of("swap", None, true)) && !may_shrink(&of("ext4", None, true)));
+        assert!(!may_shrink(&of("xfs", None, false)) && !may_shrink(&of("unknown", None, true)));
+    }
 
     #[test]
     fn what_a_machine_becomes_is_nothing_for_a_plain_copy() {
