@@ -41,7 +41,7 @@ impl Set {
     #[must_use]
     pub const fn bytes_max(self) -> u64 {
         match self {
-            Self::All => 28 << 20,
+            Self::All => 24 << 20,
             Self::Vm => 11 << 20,
         }
     }
