@@ -273,6 +273,19 @@ fn firmware_must_find_a_loader_of_its_kind() {
             "nothing that starts",
         ),
         row(
+            "BIOS, an empty ESP and no system",
+            |m| {
+                m.firmware = None;
+                facts(m).bios[0].code = Code::None;
+                facts(m).systems.clear();
+            },
+            "bios",
+            &[AHCI],
+            &[],
+            Unknown,
+            "nothing that starts",
+        ),
+        row(
             "UEFI, nothing that starts",
             |m| {
                 no_esp_no_code(m);

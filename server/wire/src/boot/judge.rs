@@ -230,12 +230,12 @@ fn bios(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
             reasons.open("the first sector holds code that is not GRUB's, and nothing else of the image is for a BIOS");
         }
     } else if codes.len() == manifest.disks.len() && !codes.is_empty() {
+        let system = facts.is_some_and(|facts| !facts.systems.is_empty());
+        let loader = manifest.firmware.as_ref().is_some_and(|firmware| !firmware.loaders.is_empty());
         match codes.iter().find(|code| code.code == Code::Grub) {
             Some(code) => reasons.no(format!("the boot code of disk {} loads a sector that holds nothing", code.disk)),
-            None if esp => reasons.no(other),
-            None if facts.is_none_or(|facts| facts.systems.is_empty()) => {
-                reasons.open(NOTHING_STARTS);
-            }
+            None if esp && (system || loader) => reasons.no(other),
+            None if !system => reasons.open(NOTHING_STARTS),
             None => reasons.no("the image has no boot code for a BIOS in its first sector"),
         }
     } else if esp && !place {
