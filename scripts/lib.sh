@@ -90,11 +90,11 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'; 
 # human BYTES: for people.
 human() { numfmt --to=iec-i --suffix=B --format=%.2f "${1:-0}"; }
 
-# serve STATE: a server on a free port of 127.0.0.1, ended with the script. Sets SERVER_PID and what the agent reads
+# serve STATE [LISTEN [ARGUMENT…]]: a server on a free port of 127.0.0.1, ended with the script. Sets SERVER_PID and what the agent reads
 # from its environment: RAMET_SERVER, RAMET_KEY, RAMET_TOKEN. $RAMET and $AGENT are the binaries.
 serve() {
   local log=$1.log url
-  "$RAMET" serve --state "$1" --listen 127.0.0.1:0 </dev/null >"$log" 2>&1 &
+  "$RAMET" serve --state "$1" --listen "${2:-127.0.0.1:0}" "${@:3}" </dev/null >"$log" 2>&1 &
   SERVER_PID=$!
   at_exit stop "$SERVER_PID"
   for _ in {1..150}; do
@@ -109,6 +109,23 @@ serve() {
   RAMET_TOKEN=$("$RAMET" token add --state "$1" --scope capture,restore)
   export RAMET_SERVER RAMET_KEY RAMET_TOKEN
 }
+
+# await FILE REGEX SECONDS PID: the first line that matches; ends the script when it does not come.
+await() {
+  local i
+  for ((i = 0; i < $3 * 5; i++)); do
+    if LINE=$(grep -aoEm1 "$2.*" "$1" 2>/dev/null); then
+      LINE=${LINE%$'\r'}
+      return 0
+    fi
+    kill -0 "$4" 2>/dev/null || grep -aqE "$2" "$1" || die "waiting for '$2': the process ended; see $1: $(tail -a -n 2 "$1" 2>/dev/null)"
+    sleep 0.2
+  done
+  die "waiting for '$2': not seen within $3 s; see $1"
+}
+
+# word NAME LINE: the value of NAME=… in what a machine said.
+word() { sed -nE "s/.* $1=([^=]*)( [a-z]+=.*|$)/\1/p" <<<"$2"; }
 
 # build: the two binaries as they ship; sets AGENT and RAMET. RAMET_BIN names a folder with others.
 build() {

@@ -73,8 +73,8 @@ fn ability(partition: &PartitionImage, disk: &dyn ReadAt) -> Ability {
 
 /// Why nothing of the partition's content is believed.
 fn doubt(partition: &PartitionImage) -> Option<String> {
-    let state = partition.content.state.as_deref().unwrap_or("clean");
-    if state.split(',').next() != Some("clean") {
+    if !partition.content.is_clean() {
+        let state = partition.content.state.as_deref().unwrap_or_default();
         return Some(format!("is {state}; start the source and shut it down cleanly before it is captured"));
     }
     (partition.whole && partition.content.kind != "LVM2_member" && partition.content.kind != "swap")

@@ -84,9 +84,8 @@ const SHRINKS: [&str; 6] = ["ext2", "ext3", "ext4", "btrfs", "ntfs", "swap"];
 /// Whether what a partition holds can lie in a smaller one. How far, only its agent knows, from the file system itself.
 #[must_use]
 pub fn may_shrink(partition: &PartitionImage) -> bool {
-    let (kind, state) = (partition.content.kind.as_str(), partition.content.state.as_deref().unwrap_or("clean"));
-    let clean = state.split(',').next() == Some("clean");
-    SHRINKS.contains(&kind) && clean && (!partition.whole || kind == "swap")
+    let kind = partition.content.kind.as_str();
+    SHRINKS.contains(&kind) && partition.content.is_clean() && (!partition.whole || kind == "swap")
 }
 
 /// What becomes of a call of the clone, where an operator wants it to call.

@@ -149,6 +149,12 @@ pub struct Content {
 }
 
 impl Content {
+    /// Nothing speaks against its own word of itself: clean, or of a kind that has no such word.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.state.as_deref().is_none_or(|state| state.split(',').next() == Some("clean"))
+    }
+
     /// Nothing is known about it.
     #[must_use]
     pub fn unknown() -> Self {

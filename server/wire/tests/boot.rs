@@ -139,6 +139,13 @@ fn no_esp_no_code(manifest: &mut Manifest) {
     facts(manifest).bios[0].code = Code::None;
 }
 
+/// A disk of data, of a machine that starts by BIOS.
+fn data_alone(manifest: &mut Manifest) {
+    no_esp_no_code(manifest);
+    facts(manifest).systems.clear();
+    manifest.source.firmware = Some("bios".to_owned());
+}
+
 const fn row(
     what: &'static str,
     image: fn(&mut Manifest),
@@ -260,18 +267,7 @@ fn firmware_must_find_a_loader_of_its_kind() {
             Unknown,
             "no EFI program is known",
         ),
-        row(
-            "BIOS, nothing that starts",
-            |m| {
-                no_esp_no_code(m);
-                facts(m).systems.clear();
-            },
-            "bios",
-            &[AHCI],
-            &[],
-            Unknown,
-            "nothing that starts",
-        ),
+        row("BIOS, nothing that starts", data_alone, "bios", &[AHCI], &[], Unknown, "nothing that starts"),
         row(
             "BIOS, an empty ESP and no system",
             |m| {
@@ -285,19 +281,7 @@ fn firmware_must_find_a_loader_of_its_kind() {
             Unknown,
             "nothing that starts",
         ),
-        row(
-            "UEFI, nothing that starts",
-            |m| {
-                no_esp_no_code(m);
-                facts(m).systems.clear();
-                m.source.firmware = Some("bios".to_owned());
-            },
-            "uefi",
-            &[AHCI],
-            &[],
-            Unknown,
-            "nothing that starts",
-        ),
+        row("UEFI, nothing that starts", data_alone, "uefi", &[AHCI], &[], Unknown, "nothing that starts"),
         row(
             "UEFI, a system of a BIOS machine",
             |m| {

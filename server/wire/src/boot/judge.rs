@@ -160,12 +160,16 @@ fn has_entry(manifest: &Manifest, kinds: &[&str]) -> bool {
     entries.any(|entry| kinds.contains(&entry.r#type.as_str()))
 }
 
+fn has_system(facts: Option<&Facts>) -> bool {
+    facts.is_some_and(|facts| !facts.systems.is_empty())
+}
+
 fn uefi(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
     let from = manifest.source.firmware.as_deref();
     let loaders = manifest.firmware.as_ref().map_or(&[][..], |firmware| &firmware.loaders);
     if !has_entry(manifest, &ESP) {
         let code = facts.is_some_and(|facts| facts.bios.iter().any(|bios| bios.code != Code::None));
-        let system = facts.is_some_and(|facts| !facts.systems.is_empty());
+        let system = has_system(facts);
         if code || from == Some("bios") && system {
             reasons.no("the image starts by BIOS and the target by UEFI: switch its firmware to BIOS (CSM)");
         } else if facts.is_some() && !system {
@@ -230,7 +234,7 @@ fn bios(facts: Option<&Facts>, manifest: &Manifest, reasons: &mut Reasons) {
             reasons.open("the first sector holds code that is not GRUB's, and nothing else of the image is for a BIOS");
         }
     } else if codes.len() == manifest.disks.len() && !codes.is_empty() {
-        let system = facts.is_some_and(|facts| !facts.systems.is_empty());
+        let system = has_system(facts);
         let loader = manifest.firmware.as_ref().is_some_and(|firmware| !firmware.loaders.is_empty());
         match codes.iter().find(|code| code.code == Code::Grub) {
             Some(code) => reasons.no(format!("the boot code of disk {} loads a sector that holds nothing", code.disk)),
