@@ -124,3 +124,14 @@ fn a_controller_that_the_initramfs_lacks_gets_a_no_and_booting_it_proves_it() {
     assert_eq!((up, verdict.answer), (false, Answer::No), "{verdict}");
     assert!(verdict.to_string().contains("module ahci"), "{verdict}");
 }
+
+/// The harness itself: a machine whose processors stand still before the first process is started once more.
+#[test]
+fn an_emulator_that_stands_still_is_started_anew() {
+    let mut machine = direct("clone.mode=restore").start();
+    machine.waits_for("] ", LIMIT);
+    machine.monitor("stop");
+    let line = machine.waits_for("RAMET: ", LIMIT);
+    says(&line, &["clone.server"]);
+    assert_eq!(machine.restarts(), 1);
+}
