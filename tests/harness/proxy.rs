@@ -3,6 +3,7 @@
 //! In: an address. Out: another address that leads there, with connections cut, slowed, corrupted or refused.
 //! Promise: bytes are counted in both directions; nothing else is looked at.
 
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -123,10 +124,17 @@ impl Drop for Proxy {
 impl State {
     fn cut(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+            cut(&stream);
         }
         self.cut_count.fetch_add(1, SeqCst);
     }
+}
+
+/// Ends a connection so that both sides hear it: a reset. After a FIN from one that has a full receive window, a sender goes
+/// on asking for room, gets answers from nobody's socket, and waits for its own time limit.
+fn cut(stream: &TcpStream) {
+    let _ = setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 fn accept(listener: &TcpListener, state: &Arc<State>) {
@@ -139,11 +147,12 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
             continue;
         }
         let Ok(server) = TcpStream::connect(state.to) else { continue };
+        // Before a byte passes: a cut that comes with the first ones must find them.
+        state.open.lock().unwrap().extend([agent.try_clone().unwrap(), server.try_clone().unwrap()]);
         for (from, to, way) in [(&agent, &server, Way::Up), (&server, &agent, Way::Down)] {
             let (from, to, state) = (from.try_clone().unwrap(), to.try_clone().unwrap(), Arc::clone(state));
             std::thread::spawn(move || copy(from, to, way, &state));
         }
-        state.open.lock().unwrap().extend([agent, server]);
     }
 }
 

@@ -129,7 +129,7 @@ fn a_controller_that_the_initramfs_lacks_gets_a_no_and_booting_it_proves_it() {
 #[test]
 fn an_emulator_that_stands_still_is_started_anew() {
     let mut machine = direct("clone.mode=restore").start();
-    machine.waits_for("] ", LIMIT);
+    let _ = machine.waits_for("] ", LIMIT);
     machine.monitor("stop");
     let line = machine.waits_for("RAMET: ", LIMIT);
     says(&line, &["clone.server"]);
