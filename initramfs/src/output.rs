@@ -6,34 +6,12 @@
 
 use crate::error::{Doing, Result};
 use crate::ship::Build;
+use ramet_wire::build::{BUILD, Made, NAMES};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-
-/// All names that a build may make; an older build's are removed.
-pub const NAMES: &[&str] = &[
-    "vmlinuz",
-    "initramfs.zst",
-    "ramet.efi",
-    "ramet.iso",
-    "shimx64.efi",
-    "grubx64.efi",
-    "mmx64.efi",
-    "undionly.kpxe",
-    "snponly.efi",
-    "ipxe.efi",
-];
-
-/// One file of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Made {
-    /// Bytes.
-    pub size: u64,
-    /// Lower-case hex.
-    pub sha256: String,
-}
 
 /// What `build.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -69,7 +47,7 @@ impl Output {
     /// Those of the file system.
     pub fn open(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).doing(|| format!("making folder {}", dir.display()))?;
-        for name in ["build.json"].iter().chain(NAMES) {
+        for name in [BUILD].iter().chain(NAMES) {
             let path = dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -117,7 +95,7 @@ impl Output {
     /// Those of the file system.
     pub fn finish(self, report: &Report) -> Result<()> {
         let text = serde_json::to_string_pretty(report).unwrap_or_default() + "\n";
-        let path = self.path("build.json");
+        let path = self.path(BUILD);
         let new = self.path("build.json.new");
         write(&new, text.as_bytes())?;
         fs::rename(&new, &path).doing(|| format!("writing {}", path.display()))

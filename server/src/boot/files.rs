@@ -9,6 +9,7 @@
 //! state/boot/current          the name of the set that is served; replaced by a rename
 //! ```
 
+use ramet_wire::build::{BUILD, Made, NAMES};
 use ramet_wire::id::hex;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -19,25 +20,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Says what a build consists of.
-pub const BUILD: &str = "build.json";
 /// Largest file, in bytes.
 pub const FILE_MAX: u64 = 256 << 20;
 /// Largest `build.json`, in bytes.
 pub const BUILD_MAX: usize = 1 << 20;
-/// Names that a set may have, and no others.
-pub const NAMES: &[&str] = &[
-    "vmlinuz",
-    "initramfs.zst",
-    "ramet.efi",
-    "ramet.iso",
-    "shimx64.efi",
-    "grubx64.efi",
-    "mmx64.efi",
-    "undionly.kpxe",
-    "snponly.efi",
-    "ipxe.efi",
-];
 /// Without these nothing starts.
 const NEEDED: [&str; 2] = ["vmlinuz", "initramfs.zst"];
 const ISO: &str = "ramet.iso";
@@ -59,15 +45,6 @@ pub struct Build {
     /// The ISO holds this image.
     #[serde(default)]
     pub image: Option<String>,
-}
-
-/// One file of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Made {
-    /// Bytes.
-    pub size: u64,
-    /// 64 hex digits.
-    pub sha256: String,
 }
 
 /// A build that is not installed.

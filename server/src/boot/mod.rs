@@ -24,6 +24,7 @@ use crate::http::App;
 use crate::identity::names::split_host;
 use files::{BadBuild, Set};
 use ramet_wire::Fingerprint;
+use ramet_wire::build::NAMES;
 use ramet_wire::settings::Mac;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -132,7 +133,7 @@ fn asked(name: &str) -> Option<Asked<'_>> {
     match name {
         "boot.ipxe" => Some(Asked::First),
         "grub.cfg" => Some(Asked::Grub(None)),
-        _ => files::NAMES.contains(&name).then_some(Asked::File(name)),
+        _ => NAMES.contains(&name).then_some(Asked::File(name)),
     }
 }
 

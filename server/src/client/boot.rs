@@ -4,9 +4,10 @@
 //! Promise: as in the parent; a build is sent file by file, its `build.json` last, which makes it one set.
 
 use super::{ClientError, Operator, check_id, read_json, shape};
-use crate::boot::files::{BUILD, Build, FILE_MAX, Installed};
+use crate::boot::files::{Build, FILE_MAX, Installed};
 use crate::http::boot::file_path;
 use ramet_wire::agents::{AddPin, AgentSeen, Approve, Arm, Armed, PinAdded, PinInfo};
+use ramet_wire::build::BUILD;
 use ramet_wire::settings::Mac;
 use std::fs::File;
 use std::io;

@@ -3,12 +3,11 @@
 //! In: an address and a fingerprint. Out: the server's CA certificate, to be the only root from then on.
 //! Promise: one bare TLS handshake; not a byte of HTTP is sent before the fingerprint was compared.
 
-use crate::identity::tls::provider;
+use crate::identity::judged;
 use ramet_wire::Fingerprint;
 use ramet_wire::sign::PublicKey;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -80,12 +79,9 @@ pub fn show(url: &str) -> Result<(Fingerprint, CertificateDer<'static>), PinErro
     let address = format!("{host}:{port}");
     let mut tcp = connect(&host, port).map_err(|source| PinError::Connect { address: address.clone(), source })?;
     let failed = |source| PinError::Handshake { address: address.clone(), source };
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(io::Error::other(error)))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(LookOnly))
-        .with_no_client_auth();
+    // This handshake only looks. The requests that follow trust the compared CA and nothing else, and their own handshakes
+    // prove that the server holds the keys.
+    let config = judged::client_config(|_| Ok(())).map_err(|error| failed(io::Error::other(error)))?;
     let name = ServerName::try_from(host).map_err(|error| failed(io::Error::other(error)))?;
     let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(io::Error::other(error)))?;
     while tls.is_handshaking() {
@@ -133,46 +129,6 @@ pub fn public_key_of(certificate: &CertificateDer<'_>) -> Option<PublicKey> {
     let spki = parsed.subject_public_key_info();
     let point: [u8; 65] = spki.as_ref().strip_prefix(&P256_SPKI)?.try_into().ok()?;
     (point[0] == 4).then_some(PublicKey(point))
-}
-
-/// Accepts any chain: this handshake only looks. The requests that follow trust the compared CA and nothing else,
-/// and their own handshakes prove that the server holds the keys.
-#[derive(Debug)]
-struct LookOnly;
-
-impl ServerCertVerifier for LookOnly {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 use super::App;
 use super::body::{Reader, drain, pump, whole};
 use super::error::Refusal;
-use crate::boot::files::{self, BUILD, BUILD_MAX, FILE_MAX, Installed, NAMES};
+use crate::boot::files::{self, BUILD_MAX, FILE_MAX, Installed};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ramet_wire::api::ErrorKind;
+use ramet_wire::build::{BUILD, NAMES};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 

@@ -3,6 +3,7 @@
 //! In: `identity.key` of the state folder, made at the first start. Out: signatures, a CA certificate, its fingerprint.
 //! Promise: the key is never in the store and never leaves the folder, except in a backup.
 
+pub mod judged;
 pub mod names;
 pub mod tls;
 

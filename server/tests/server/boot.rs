@@ -1,8 +1,9 @@
 //! Boot files: installed over the API, served over plain HTTP and TFTP.
 
 use crate::harness::Server;
-use ramet_server::boot::files::{BUILD, Installed};
+use ramet_server::boot::files::Installed;
 use ramet_wire::agents::{Arm, Armed};
+use ramet_wire::build::BUILD;
 use ramet_wire::id::{hex, sha256};
 use ramet_wire::settings::Mode;
 use std::io::{Read, Write};

@@ -7,6 +7,7 @@ pub mod adapt;
 pub mod agents;
 pub mod api;
 pub mod boot;
+pub mod build;
 pub mod cutting;
 pub mod firmware;
 pub mod frame;

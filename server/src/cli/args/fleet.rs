@@ -254,6 +254,53 @@ macro_rules! work {
     };
 }
 
+/// Work that erases the disks of machines.
+macro_rules! onto {
+    ($(#[$about:meta])* $name:ident, $command:literal, { $($(#[$doc:meta])* $field:ident : [$($type:tt)+],)* }) => {
+        work!(
+            $(#[$about])* $name, $command, {
+                $($(#[$doc])* $field: [$($type)+],)*
+                /// onto these machines, all words up to the next option
+                #[argh(option)]
+                to: [Vec<String>],
+                /// onto all machines with this tag
+                #[argh(option)]
+                tag: [Option<Label>],
+                /// switch off targets that are on: softly, then hard
+                #[argh(switch)]
+                force_off: [bool],
+                /// only onto disks without a table or a file system
+                #[argh(switch)]
+                blank_only: [bool],
+                /// what follows on the targets: reboot, poweroff or wait (default reboot)
+                #[argh(option)]
+                then: [Option<Word<Then>>],
+                /// a plain copy, whatever identity is declared
+                #[argh(switch)]
+                no_identity: [bool],
+                /// new UUIDs for tables, partitions and file systems; what names them follows
+                #[argh(switch)]
+                new_uuids: [bool],
+                /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
+                #[argh(option)]
+                size: [Option<SizeWord>],
+                /// file with sizes of partitions, TOML
+                #[argh(option)]
+                layout: [Option<PathBuf>],
+                /// the clone calls this server once when it has booted; nobody waits for it
+                #[argh(switch)]
+                first_boot: [bool],
+                /// for so long --expect boot waits: a number and s, m or h (default 15m)
+                #[argh(option)]
+                boot_limit: [Option<Life>],
+                /// overrule a check of the plan: boot-check, whether the image would boot there
+                #[argh(option)]
+                ignore: [Vec<Word<Check>>],
+            }
+        );
+    };
+}
+
 work!(
     /// capture a machine's disks into an image: it is started into the agent and goes back to its own disk
     Capture, "capture", {
@@ -268,101 +315,29 @@ work!(
         hard_off: [bool],
     }
 );
-work!(
+onto!(
     /// restore an image onto machines; what is on their disks is erased
     Restore, "restore", {
         /// image, NAME or NAME@ID; with --last a machine instead
         #[argh(positional)]
         image: [String],
-        /// onto these machines, all words up to the next option
-        #[argh(option)]
-        to: [Vec<String>],
-        /// onto all machines with this tag
-        #[argh(option)]
-        tag: [Option<Label>],
         /// of each machine the image that ran on it last
         #[argh(switch)]
         last: [bool],
-        /// switch off machines that are on: softly, then hard
-        #[argh(switch)]
-        force_off: [bool],
-        /// only onto disks without a table or a file system
-        #[argh(switch)]
-        blank_only: [bool],
-        /// what follows: reboot, poweroff or wait (default reboot)
-        #[argh(option)]
-        then: [Option<Word<Then>>],
-        /// a plain copy, whatever identity is declared
-        #[argh(switch)]
-        no_identity: [bool],
-        /// new UUIDs for tables, partitions and file systems; what names them follows
-        #[argh(switch)]
-        new_uuids: [bool],
-        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
-        #[argh(option)]
-        size: [Option<SizeWord>],
-        /// file with sizes of partitions, TOML
-        #[argh(option)]
-        layout: [Option<PathBuf>],
-        /// the clone calls this server once when it has booted; nobody waits for it
-        #[argh(switch)]
-        first_boot: [bool],
-        /// for so long --expect boot waits: a number and s, m or h (default 15m)
-        #[argh(option)]
-        boot_limit: [Option<Life>],
-        /// overrule a check of the plan: boot-check, whether the image would boot there
-        #[argh(option)]
-        ignore: [Vec<Word<Check>>],
     }
 );
-work!(
+onto!(
     /// clone a machine onto others: capture it, then restore what was captured; what is on their disks is erased
     Clone, "clone", {
         /// which machine
         #[argh(positional)]
         machine: [String],
-        /// onto these machines, all words up to the next option
-        #[argh(option)]
-        to: [Vec<String>],
-        /// onto all machines with this tag
-        #[argh(option)]
-        tag: [Option<Label>],
         /// name of the image (default: the machine's name)
         #[argh(option)]
         image: [Option<ImageName>],
-        /// switch off targets that are on: softly, then hard
-        #[argh(switch)]
-        force_off: [bool],
         /// switch off the captured machine hard, if it does not go off by itself
         #[argh(switch)]
         hard_off: [bool],
-        /// only onto disks without a table or a file system
-        #[argh(switch)]
-        blank_only: [bool],
-        /// what follows on the targets: reboot, poweroff or wait (default reboot)
-        #[argh(option)]
-        then: [Option<Word<Then>>],
-        /// a plain copy, whatever identity is declared
-        #[argh(switch)]
-        no_identity: [bool],
-        /// new UUIDs for tables, partitions and file systems; what names them follows
-        #[argh(switch)]
-        new_uuids: [bool],
-        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
-        #[argh(option)]
-        size: [Option<SizeWord>],
-        /// file with sizes of partitions, TOML
-        #[argh(option)]
-        layout: [Option<PathBuf>],
-        /// the clone calls this server once when it has booted; nobody waits for it
-        #[argh(switch)]
-        first_boot: [bool],
-        /// for so long --expect boot waits: a number and s, m or h (default 15m)
-        #[argh(option)]
-        boot_limit: [Option<Life>],
-        /// overrule a check of the plan: boot-check, whether the image would boot there
-        #[argh(option)]
-        ignore: [Vec<Word<Check>>],
     }
 );
 work!(

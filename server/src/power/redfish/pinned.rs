@@ -4,11 +4,10 @@
 //! Promise: the peer proves in every handshake that it holds the certificate's key; with a pin, no other certificate is
 //! spoken to, and not a byte of HTTP goes to it.
 
-use crate::identity::tls::provider;
+use crate::identity::judged;
 use ramet_wire::id::{hex, sha256};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,56 +48,23 @@ impl Pin {
         self.look(|seen| seen.shown.clone())
     }
 
-    /// Both, where they differ: wanted, shown.
-    #[must_use]
-    pub fn mismatch(&self) -> Option<(String, String)> {
-        self.look(|seen| seen.wanted.clone().zip(seen.shown.clone())).filter(|(wanted, shown)| wanted != shown)
-    }
-}
-
-#[derive(Debug)]
-struct Verify(Arc<Pin>);
-
-impl ServerCertVerifier for Verify {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = fingerprint(end_entity);
-        self.0.look(|seen| {
+    /// Takes note of `certificate`, and refuses one that is not wanted.
+    fn judge(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let shown = fingerprint(certificate);
+        self.look(|seen| {
             seen.wanted.get_or_insert_with(|| shown.clone());
             seen.shown = Some(shown);
         });
-        match self.0.mismatch() {
-            None => Ok(ServerCertVerified::assertion()),
+        match self.mismatch() {
+            None => Ok(()),
             Some(_) => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure)),
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+    /// Both, where they differ: wanted, shown.
+    #[must_use]
+    pub fn mismatch(&self) -> Option<(String, String)> {
+        self.look(|seen| seen.wanted.clone().zip(seen.shown.clone())).filter(|(wanted, shown)| wanted != shown)
     }
 }
 
@@ -114,11 +80,7 @@ impl Pinned {
     /// # Errors
     /// rustls's, when its provider has no TLS version.
     pub fn new(pin: Arc<Pin>) -> Result<Self, rustls::Error> {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verify(pin)))
-            .with_no_client_auth();
+        let config = judged::client_config(move |certificate| pin.judge(certificate))?;
         Ok(Self { config: Arc::new(config) })
     }
 }
