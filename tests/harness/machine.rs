@@ -71,8 +71,8 @@ pub struct Machine {
     net: Option<String>,
 }
 
-/// A kernel that said nothing for so long before its first process stands still: they take 10 s to get there, on a busy
-/// host 30. QEMU 7.2's processors do that once in some thousand starts, asleep with no timer set.
+/// A kernel that said nothing for so long before its first process stands still: it takes 10 s to get there, on a busy host
+/// 30. Under QEMU 7.2 one did, 1.2 s after its start, of the thousands that these tests have started.
 const STILL: Duration = Duration::from_secs(60);
 
 /// A machine that is switched on.
