@@ -34,8 +34,12 @@ fn disk(kind: &str, dirty: bool) -> Image {
     let image = Image::with_sfdisk(size, "label: dos\nstart=4096, type=83, bootable\n");
     let folder = tempfile::tempdir().unwrap();
     let limit = size - START;
+    // A test with a mount namespace of its own keeps what was mounted when it started, and the kernel goes on writing: the
+    // disk is at rest when its loop device has let go of the file.
     let script = format!(
-        "set -e; L=$(losetup -f --show -o {START} --sizelimit {limit} $1); trap 'umount $2 2>/dev/null || true; losetup -d $L' EXIT
+        "set -e; L=$(losetup -f --show -o {START} --sizelimit {limit} $1)
+         rest() {{ for n in $(seq 600); do losetup -n -j $1 | grep -q . || return 0; sleep 0.1; done; return 1; }}
+         trap 'umount $2 2>/dev/null || true; losetup -d $L; rest $1' EXIT
          mkfs.{kind} -q -L root $L; mount $L $2; cd $2; {TREE} cd /; umount $2; mount $L $2; cd $2
          {} cd /; {}",
         if dirty { "for n in $(seq 20); do echo $n >etc/file$n; sync -d etc/file$n; done;" } else { "" },
