@@ -90,8 +90,9 @@ since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'; 
 # human BYTES: for people.
 human() { numfmt --to=iec-i --suffix=B --format=%.2f "${1:-0}"; }
 
-# serve STATE [LISTEN [ARGUMENT…]]: a server on a free port of 127.0.0.1, ended with the script. Sets SERVER_PID and what the agent reads
-# from its environment: RAMET_SERVER, RAMET_KEY, RAMET_TOKEN. $RAMET and $AGENT are the binaries.
+# serve STATE [LISTEN [ARGUMENT…]]: a server, on a free port of 127.0.0.1 unless LISTEN says where, ended with the script.
+# Sets SERVER_PID and what the agent reads from its environment: RAMET_SERVER, RAMET_KEY, RAMET_TOKEN. $RAMET and $AGENT
+# are the binaries.
 serve() {
   local log=$1.log url
   "$RAMET" serve --state "$1" --listen "${2:-127.0.0.1:0}" "${@:3}" </dev/null >"$log" 2>&1 &
@@ -118,7 +119,8 @@ await() {
       LINE=${LINE%$'\r'}
       return 0
     fi
-    kill -0 "$4" 2>/dev/null || grep -aqE "$2" "$1" || die "waiting for '$2': the process ended; see $1: $(tail -a -n 2 "$1" 2>/dev/null)"
+    kill -0 "$4" 2>/dev/null || grep -aqE "$2" "$1" ||
+      die "waiting for '$2': the process ended; see $1: $(tail -n 2 "$1" 2>/dev/null)"
     sleep 0.2
   done
   die "waiting for '$2': not seen within $3 s; see $1"

@@ -10,7 +10,6 @@ use rustls::ClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for the handshake.
@@ -83,7 +82,7 @@ pub fn show(url: &str) -> Result<(Fingerprint, CertificateDer<'static>), PinErro
     // prove that the server holds the keys.
     let config = judged::client_config(|_| Ok(())).map_err(|error| failed(io::Error::other(error)))?;
     let name = ServerName::try_from(host).map_err(|error| failed(io::Error::other(error)))?;
-    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(io::Error::other(error)))?;
+    let mut tls = ClientConnection::new(config, name).map_err(|error| failed(io::Error::other(error)))?;
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp).map_err(failed)?;
     }

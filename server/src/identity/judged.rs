@@ -16,12 +16,13 @@ use std::sync::Arc;
 /// When the provider has none of the TLS versions that rustls wants.
 pub fn client_config(
     judge: impl Fn(&CertificateDer<'_>) -> Result<(), Error> + Send + Sync + 'static,
-) -> Result<ClientConfig, Error> {
-    Ok(ClientConfig::builder_with_provider(provider())
+) -> Result<Arc<ClientConfig>, Error> {
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Judged(judge)))
-        .with_no_client_auth())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 struct Judged<F>(F);

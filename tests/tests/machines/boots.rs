@@ -133,5 +133,5 @@ fn an_emulator_that_stands_still_is_started_anew() {
     machine.monitor("stop");
     let line = machine.waits_for("RAMET: ", LIMIT);
     says(&line, &["clone.server"]);
-    assert_eq!(machine.restarts(), 1);
+    assert!(machine.restarted());
 }

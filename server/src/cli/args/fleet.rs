@@ -165,7 +165,34 @@ reach!(
         remove: [Vec<Label>],
     }
 );
-reach!(
+/// What restores an image, by `$order`: with what its clones become beyond the copy.
+macro_rules! becoming {
+    ($order:ident, $(#[$about:meta])* $name:ident, $command:literal, { $($(#[$doc:meta])* $field:ident : [$($type:tt)+],)* }) => {
+        $order!(
+            $(#[$about])* $name, $command, {
+                $($(#[$doc])* $field: [$($type)+],)*
+                /// a plain copy, whatever identity is declared
+                #[argh(switch)]
+                no_identity: [bool],
+                /// new UUIDs for tables, partitions and file systems; what names them follows
+                #[argh(switch)]
+                new_uuids: [bool],
+                /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
+                #[argh(option)]
+                size: [Option<SizeWord>],
+                /// the clone calls this server once when it has booted; nobody waits for it
+                #[argh(switch)]
+                first_boot: [bool],
+                /// overrule a check of the plan: boot-check, whether the image would boot there
+                #[argh(option)]
+                ignore: [Vec<Word<Check>>],
+            }
+        );
+    };
+}
+
+becoming!(
+    reach,
     /// make a rule
     RuleAdd, "add", {
         /// new: a machine enrols that was never seen before; failed: the health check of one of ours has failed (default new)
@@ -195,21 +222,6 @@ reach!(
         /// what follows the restore: reboot, poweroff or wait
         #[argh(option)]
         then: [Option<Word<Then>>],
-        /// a plain copy, whatever identity is declared
-        #[argh(switch)]
-        no_identity: [bool],
-        /// new UUIDs for tables, partitions and file systems; what names them follows
-        #[argh(switch)]
-        new_uuids: [bool],
-        /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
-        #[argh(option)]
-        size: [Option<SizeWord>],
-        /// the clone calls this server once when it has booted; nobody waits for it
-        #[argh(switch)]
-        first_boot: [bool],
-        /// overrule a check of the plan: boot-check, whether the image would boot there
-        #[argh(option)]
-        ignore: [Vec<Word<Check>>],
     }
 );
 reach!(
@@ -257,8 +269,8 @@ macro_rules! work {
 /// Work that erases the disks of machines.
 macro_rules! onto {
     ($(#[$about:meta])* $name:ident, $command:literal, { $($(#[$doc:meta])* $field:ident : [$($type:tt)+],)* }) => {
-        work!(
-            $(#[$about])* $name, $command, {
+        becoming!(
+            work, $(#[$about])* $name, $command, {
                 $($(#[$doc])* $field: [$($type)+],)*
                 /// onto these machines, all words up to the next option
                 #[argh(option)]
@@ -275,27 +287,12 @@ macro_rules! onto {
                 /// what follows on the targets: reboot, poweroff or wait (default reboot)
                 #[argh(option)]
                 then: [Option<Word<Then>>],
-                /// a plain copy, whatever identity is declared
-                #[argh(switch)]
-                no_identity: [bool],
-                /// new UUIDs for tables, partitions and file systems; what names them follows
-                #[argh(switch)]
-                new_uuids: [bool],
-                /// on a disk of another size: keep, or fill: the last partition that can fills it (default keep)
-                #[argh(option)]
-                size: [Option<SizeWord>],
                 /// file with sizes of partitions, TOML
                 #[argh(option)]
                 layout: [Option<PathBuf>],
-                /// the clone calls this server once when it has booted; nobody waits for it
-                #[argh(switch)]
-                first_boot: [bool],
                 /// for so long --expect boot waits: a number and s, m or h (default 15m)
                 #[argh(option)]
                 boot_limit: [Option<Life>],
-                /// overrule a check of the plan: boot-check, whether the image would boot there
-                #[argh(option)]
-                ignore: [Vec<Word<Check>>],
             }
         );
     };

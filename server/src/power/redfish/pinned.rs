@@ -80,8 +80,7 @@ impl Pinned {
     /// # Errors
     /// rustls's, when its provider has no TLS version.
     pub fn new(pin: Arc<Pin>) -> Result<Self, rustls::Error> {
-        let config = judged::client_config(move |certificate| pin.judge(certificate))?;
-        Ok(Self { config: Arc::new(config) })
+        Ok(Self { config: judged::client_config(move |certificate| pin.judge(certificate))? })
     }
 }
 
